@@ -1,0 +1,380 @@
+//! A linear-chain conditional random field over the words of a caption (Lafferty et al. 2001).
+//!
+//! Training runs on the device and is differentiable; decoding runs on the host, in f64, on the few numbers that a
+//! caption has.
+
+use burn::module::{Module, Param};
+use burn::nn::Initializer;
+use burn::tensor::{Device, Tensor};
+
+/// Start, end and transition scores of K tags.
+#[derive(Module, Debug)]
+pub struct Crf {
+    start: Param<Tensor<1>>,
+    end: Param<Tensor<1>>,
+    /// `[from, to]`.
+    transitions: Param<Tensor<2>>,
+}
+
+impl Crf {
+    /// Small random scores for `tags` tags.
+    pub fn new(tags: usize, device: &Device) -> Self {
+        let small = Initializer::Uniform {
+            min: -0.1,
+            max: 0.1,
+        };
+        Self {
+            start: small.init([tags], device),
+            end: small.init([tags], device),
+            transitions: small.init([tags, tags], device),
+        }
+    }
+
+    /// Log-likelihood of each sentence's tags, `[B]`.
+    ///
+    /// # Shapes
+    ///
+    /// - `emissions`: `[B, W, K]`
+    /// - `tags`: `[B, W, K]`, one-hot; rows of padding are ignored
+    /// - `mask`: `[B, W]`, 1 on a prefix; a sentence without words has log-likelihood 0
+    pub fn log_likelihood(
+        &self,
+        emissions: Tensor<3>,
+        tags: Tensor<3>,
+        mask: Tensor<2>,
+    ) -> Tensor<1> {
+        let partition = self.log_partition(emissions.clone(), mask.clone());
+        let score = self.score(emissions, tags, mask.clone());
+        (score - partition) * mask.narrow(1, 0, 1).squeeze_dim(1)
+    }
+
+    /// Unnormalised score of the given tags, `[B]`; shapes as in [`Self::log_likelihood`].
+    pub fn score(&self, emissions: Tensor<3>, tags: Tensor<3>, mask: Tensor<2>) -> Tensor<1> {
+        let [_, words, _] = emissions.dims();
+        let tags = tags * mask.clone().unsqueeze_dim(2); // padding scores nothing
+        let emitted = (emissions * tags.clone()).sum_dims_squeeze::<1, _>(&[1, 2]);
+        let first = tags.clone().narrow(1, 0, 1); // [B, 1, K]
+        let started = dot(first, self.start.val());
+
+        // 1 at the last real word: where the mask is 1 and its successor is not.
+        let mut last = mask.clone();
+        let mut moved = None;
+        if words > 1 {
+            let successor = mask.narrow(1, 1, words - 1);
+            let none = successor.clone().narrow(1, 0, 1).zeros_like();
+            last = last - Tensor::cat(vec![successor, none], 1);
+            let from = tags.clone().narrow(1, 0, words - 1);
+            let to = tags.clone().narrow(1, 1, words - 1);
+            let steps = from.matmul(self.transitions.val().unsqueeze()) * to;
+            moved = Some(steps.sum_dims_squeeze::<1, _>(&[1, 2]));
+        }
+        let ended = dot(tags * last.unsqueeze_dim(2), self.end.val());
+        let score = emitted + started + ended;
+        match moved {
+            Some(moved) => score + moved,
+            None => score,
+        }
+    }
+
+    /// Log of the sum of exp(score) over all tag sequences, `[B]`; shapes as in [`Self::log_likelihood`].
+    pub fn log_partition(&self, emissions: Tensor<3>, mask: Tensor<2>) -> Tensor<1> {
+        let [_, words, _] = emissions.dims();
+        // In the probability domain a step is one small matrix product; each step is scaled by its greatest term.
+        let peak = self.transitions.val().detach().max();
+        let transitions = (self.transitions.val() - peak.clone().unsqueeze()).exp(); // [K, K]
+        let peak = peak.unsqueeze::<2>(); // [1, 1]
+        let step = |t: usize| emissions.clone().narrow(1, t, 1).squeeze_dim::<2>(1); // [B, K]
+
+        let mut alpha = step(0) + self.start.val().unsqueeze(); // [B, K]
+        for t in 1..words {
+            let next = log_matmul(alpha.clone(), transitions.clone()) + peak.clone() + step(t);
+            let real = mask.clone().narrow(1, t, 1); // [B, 1]
+            alpha = next * real.clone() + alpha * (real.neg() + 1.0);
+        }
+        let alpha = alpha + self.end.val().unsqueeze();
+        let peak = alpha.clone().detach().max_dim(1);
+        ((alpha - peak.clone()).exp().sum_dim(1).log() + peak).squeeze_dim(1)
+    }
+
+    /// The scores as they are, for decoding. `start`, `end` and `transitions` as tensors, to be read by the caller.
+    pub fn parameters(&self) -> (Tensor<1>, Tensor<1>, Tensor<2>) {
+        (self.start.val(), self.end.val(), self.transitions.val())
+    }
+}
+
+/// ln(exp(x)·w), `[B, K]` by `[K, K]`.
+fn log_matmul(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
+    let peak = x.clone().detach().max_dim(1); // [B, 1]
+    // The smallest normal number keeps the logarithm finite where every path into a tag has vanished.
+    ((x - peak.clone()).exp().matmul(w) + f32::MIN_POSITIVE).log() + peak
+}
+
+/// Sum over words of rows `[B, W, K]` times `weights` `[K]`: `[B]`.
+fn dot(rows: Tensor<3>, weights: Tensor<1>) -> Tensor<1> {
+    (rows * weights.unsqueeze::<3>()).sum_dims_squeeze::<1, _>(&[1, 2])
+}
+
+/// Decoding on the host: the best sequence and the posterior of spans.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    tags: usize,
+    start: Vec<f64>,
+    end: Vec<f64>,
+    /// Row-major `[from, to]`.
+    transitions: Vec<f64>,
+}
+
+impl Decoder {
+    /// From the CRF's scores: `start` and `end` of K numbers, `transitions` of K·K, row-major `[from, to]`.
+    ///
+    /// # Panics
+    ///
+    /// When the lengths do not fit together.
+    pub fn new(start: &[f32], end: &[f32], transitions: &[f32]) -> Self {
+        let tags = start.len();
+        assert_eq!(end.len(), tags, "end scores");
+        assert_eq!(transitions.len(), tags * tags, "transition scores");
+        let wide = |x: &[f32]| x.iter().map(|&v| f64::from(v)).collect();
+        Self {
+            tags,
+            start: wide(start),
+            end: wide(end),
+            transitions: wide(transitions),
+        }
+    }
+
+    /// Forbids the steps that BIO does not know: an `I-x` may only follow `B-x` or `I-x`, and none may come first.
+    pub fn forbid_illegal<S: AsRef<str>>(mut self, tags: &[S]) -> Self {
+        for (to, tag) in tags.iter().enumerate() {
+            let Some(kind) = tag.as_ref().strip_prefix("I-") else {
+                continue;
+            };
+            self.start[to] = f64::NEG_INFINITY;
+            for (from, before) in tags.iter().enumerate() {
+                let continues = ["B-", "I-"]
+                    .iter()
+                    .any(|p| before.as_ref().strip_prefix(p) == Some(kind));
+                if !continues {
+                    self.transitions[from * self.tags + to] = f64::NEG_INFINITY;
+                }
+            }
+        }
+        self
+    }
+
+    /// The best sequence of tags for `emissions`, row-major `[W, K]`, and its unnormalised score.
+    pub fn viterbi(&self, emissions: &[f32]) -> (Vec<usize>, f64) {
+        let words = emissions.len() / self.tags;
+        if words == 0 {
+            return (Vec::new(), 0.0);
+        }
+        let mut best: Vec<f64> = self.begin(emissions);
+        let mut back = Vec::with_capacity(words);
+        for t in 1..words {
+            let mut next = vec![f64::NEG_INFINITY; self.tags];
+            let mut from_which = vec![0; self.tags];
+            for to in 0..self.tags {
+                for (from, score) in best.iter().enumerate() {
+                    let score = score + self.transitions[from * self.tags + to];
+                    if score > next[to] {
+                        (next[to], from_which[to]) = (score, from);
+                    }
+                }
+                next[to] += self.emission(emissions, t, to);
+            }
+            best = next;
+            back.push(from_which);
+        }
+        let mut tag = 0;
+        let mut score = f64::NEG_INFINITY;
+        for (candidate, value) in best.iter().enumerate() {
+            let value = value + self.end[candidate];
+            if value > score {
+                (score, tag) = (value, candidate);
+            }
+        }
+        let mut path = vec![tag];
+        for from_which in back.iter().rev() {
+            tag = from_which[tag];
+            path.push(tag);
+        }
+        path.reverse();
+        (path, score)
+    }
+
+    /// Forward and backward tables of `emissions`, from which posteriors are read.
+    pub fn posterior<'a>(&'a self, emissions: &'a [f32]) -> Posterior<'a> {
+        let words = emissions.len() / self.tags;
+        let mut alpha: Vec<Vec<f64>> = Vec::with_capacity(words);
+        let mut beta: Vec<Vec<f64>> = Vec::with_capacity(words);
+        if words > 0 {
+            alpha.push(self.begin(emissions));
+            for t in 1..words {
+                let before = &alpha[t - 1];
+                let row = (0..self.tags)
+                    .map(|to| {
+                        let sum = log_sum_exp(
+                            before
+                                .iter()
+                                .enumerate()
+                                .map(|(from, a)| a + self.transitions[from * self.tags + to]),
+                        );
+                        sum + self.emission(emissions, t, to)
+                    })
+                    .collect();
+                alpha.push(row);
+            }
+            beta.push(self.end.clone());
+            for t in (1..words).rev() {
+                let after = &beta[beta.len() - 1];
+                let row = (0..self.tags)
+                    .map(|from| {
+                        log_sum_exp(after.iter().enumerate().map(|(to, b)| {
+                            self.transitions[from * self.tags + to]
+                                + self.emission(emissions, t, to)
+                                + b
+                        }))
+                    })
+                    .collect();
+                beta.push(row);
+            }
+            beta.reverse();
+        }
+        let log_partition = match words {
+            0 => 0.0,
+            _ => log_sum_exp(alpha[words - 1].iter().zip(&self.end).map(|(a, e)| a + e)),
+        };
+        Posterior {
+            decoder: self,
+            emissions,
+            alpha,
+            beta,
+            log_partition,
+        }
+    }
+
+    fn begin(&self, emissions: &[f32]) -> Vec<f64> {
+        (0..self.tags)
+            .map(|tag| self.start[tag] + self.emission(emissions, 0, tag))
+            .collect()
+    }
+
+    fn emission(&self, emissions: &[f32], word: usize, tag: usize) -> f64 {
+        f64::from(emissions[word * self.tags + tag])
+    }
+}
+
+/// The posterior distribution over the tag sequences of one caption.
+pub struct Posterior<'a> {
+    decoder: &'a Decoder,
+    emissions: &'a [f32],
+    alpha: Vec<Vec<f64>>,
+    beta: Vec<Vec<f64>>,
+    /// Log of the sum of exp(score) over all allowed sequences.
+    pub log_partition: f64,
+}
+
+impl Posterior<'_> {
+    /// Probability that the words `first..=last` carry exactly `tags` and that the word after them, if there is one,
+    /// does not carry `not_after`: with `B-x I-x … I-x` and `I-x`, that exactly this span is an entity of type x.
+    pub fn span(&self, first: usize, tags: &[usize], not_after: Option<usize>) -> f64 {
+        let k = self.decoder.tags;
+        let Some((&head, rest)) = tags.split_first() else {
+            return 0.0;
+        };
+        let mut score = self.alpha[first][head];
+        let (mut word, mut before) = (first, head);
+        for &tag in rest {
+            word += 1;
+            score += self.decoder.transitions[before * k + tag]
+                + self.decoder.emission(self.emissions, word, tag);
+            before = tag;
+        }
+        let after = match word + 1 < self.alpha.len() {
+            true => log_sum_exp((0..k).filter(|&to| Some(to) != not_after).map(|to| {
+                self.decoder.transitions[before * k + to]
+                    + self.decoder.emission(self.emissions, word + 1, to)
+                    + self.beta[word + 1][to]
+            })),
+            false => self.beta[word][before],
+        };
+        (score + after - self.log_partition).exp().clamp(0.0, 1.0)
+    }
+}
+
+fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let peak = values.clone().fold(f64::NEG_INFINITY, f64::max);
+    if peak == f64::NEG_INFINITY {
+        return peak;
+    }
+    peak + values.map(|v| (v - peak).exp()).sum::<f64>().ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAGS: [&str; 5] = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"];
+
+    fn decoder(seed: &[f32]) -> Decoder {
+        Decoder::new(&seed[..5], &seed[5..10], &seed[10..35]).forbid_illegal(&TAGS)
+    }
+
+    /// Every tag sequence of `words` words, and its score.
+    fn enumerate(decoder: &Decoder, emissions: &[f32]) -> Vec<(Vec<usize>, f64)> {
+        let words = emissions.len() / 5;
+        let mut all = Vec::new();
+        for code in 0..5usize.pow(words as u32) {
+            let path: Vec<usize> = (0..words)
+                .map(|w| code / 5usize.pow(w as u32) % 5)
+                .collect();
+            let mut score = decoder.start[path[0]] + decoder.end[path[words - 1]];
+            for (w, &tag) in path.iter().enumerate() {
+                score += decoder.emission(emissions, w, tag);
+                if w > 0 {
+                    score += decoder.transitions[path[w - 1] * 5 + tag];
+                }
+            }
+            all.push((path, score));
+        }
+        all
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn decoding_agrees_with_enumeration(
+            seed in proptest::collection::vec(-2.0f32..2.0, 35),
+            emissions in proptest::collection::vec(-3.0f32..3.0, 20),
+        ) {
+            let decoder = decoder(&seed);
+            let all = enumerate(&decoder, &emissions);
+            let total: f64 = all.iter().map(|(_, s)| s.exp()).sum();
+            let (path, score) = decoder.viterbi(&emissions);
+            let best = all.iter().map(|(_, s)| *s).fold(f64::NEG_INFINITY, f64::max);
+            proptest::prop_assert!((score - best).abs() < 1e-9);
+            for (before, after) in path.iter().zip(&path[1..]) {
+                proptest::prop_assert!(decoder.transitions[before * 5 + after].is_finite());
+            }
+            // The entity PER over words 1 and 2 of 4.
+            let wanted: f64 = all
+                .iter()
+                .filter(|(p, _)| p[1] == 1 && p[2] == 2 && p[3] != 2)
+                .map(|(_, s)| s.exp())
+                .sum();
+            let posterior = decoder.posterior(&emissions);
+            proptest::prop_assert!((posterior.log_partition - total.ln()).abs() < 1e-9);
+            let span = posterior.span(1, &[1, 2], Some(2));
+            proptest::prop_assert!((span - wanted / total).abs() < 1e-9);
+            // At the caption's end nothing follows.
+            let wanted: f64 = all.iter().filter(|(p, _)| p[3] == 3).map(|(_, s)| s.exp()).sum();
+            proptest::prop_assert!((posterior.span(3, &[3], Some(4)) - wanted / total).abs() < 1e-9);
+        }
+    }
+
+    #[test]
+    fn a_caption_without_words_has_no_tags() {
+        let decoder = decoder(&[0.0; 35]);
+        assert_eq!(decoder.viterbi(&[]), (vec![], 0.0));
+        assert_eq!(decoder.posterior(&[]).log_partition, 0.0);
+    }
+}

@@ -1,0 +1,27 @@
+//! MuSE (arXiv:2309.02190): entities and sentiment of a caption and its picture,
+//! by exchanging tokens between a text and an image Transformer.
+//!
+//! ```text
+//! text  ─┐                             ┌─ entities
+//!        ├ encoders → exchange → heads ┤
+//! image ─┘                             └─ sentiment
+//! ```
+//!
+//! This crate knows tensors, text and pixels: no files, no terminal, no threads, no browser.
+//! [`Tagger`] is the one way in for inference; [`model::Muse`] is what a trainer trains.
+
+pub mod attention;
+pub mod batch;
+pub mod config;
+pub mod crf;
+pub mod exchange;
+pub mod file;
+pub mod image;
+pub mod model;
+pub mod score;
+pub mod tagger;
+pub mod text;
+pub mod weights;
+
+pub use config::MuseConfig;
+pub use tagger::{Caption, Entity, Request, Sentiment, Tagged, Tagger};

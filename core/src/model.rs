@@ -1,0 +1,318 @@
+//! The whole model: encoders, exchange, fusion, heads (arXiv:2309.02190).
+
+use burn::module::{Module, Param};
+use burn::nn::{
+    Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig,
+};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Device, Tensor, Transaction};
+
+use crate::batch::{Batch, PictureInput, Pictures, REGIONS, Words};
+use crate::config::{ConfigError, MuseConfig};
+use crate::crf::Crf;
+use crate::exchange::{CrossTransformer, Crossed, ExchangeTrace, Stream};
+use crate::image::encoder::Cnn;
+use crate::text::bert::Bert;
+use crate::text::shape::WORD_SHAPES;
+
+/// MuSE, with the heads that its configuration names.
+#[derive(Module, Debug)]
+pub struct Muse {
+    /// The text encoder.
+    pub text: Bert,
+    /// The image encoder.
+    pub image: Cnn,
+    /// Embedding of each word's shape, added to its pieces' embeddings.
+    pub word_shapes: Option<Embedding>,
+    /// Image channels to model width, C→d.
+    pub projection: Linear,
+    /// What stands for each region of an absent picture, `[1, d]`.
+    pub absent: Param<Tensor<2>>,
+    /// The cls row of the text stream, `[1, d]`.
+    pub text_cls: Param<Tensor<2>>,
+    /// The cls row of the image stream, `[1, d]`.
+    pub image_cls: Param<Tensor<2>>,
+    /// The layers that both streams share.
+    pub cross: CrossTransformer,
+    /// The entity head.
+    pub entities: Option<EntityHead>,
+    /// The sentiment head.
+    pub sentiment: Option<SentimentHead>,
+}
+
+/// Fused rows of the words → emissions → CRF.
+#[derive(Module, Debug)]
+pub struct EntityHead {
+    fusion: Linear,
+    dropout: Dropout,
+    emissions: Linear,
+    /// The CRF over the words.
+    pub crf: Crf,
+}
+
+/// Both cls rows → classes.
+#[derive(Module, Debug)]
+pub struct SentimentHead {
+    fusion: Linear,
+    dropout: Dropout,
+    classes: Linear,
+}
+
+/// What a forward pass gives. B samples, W words, K tags.
+pub struct Output {
+    /// `[B, W, K]`; `None` without an entity head or without any word.
+    pub emissions: Option<Tensor<3>>,
+    /// Logits `[B, classes]`; `None` without a sentiment head.
+    pub sentiment: Option<Tensor<2>>,
+    /// For each layer what the exchange did in the text and in the image stream.
+    pub trace: Vec<[ExchangeTrace; 2]>,
+}
+
+/// The parts of the objective; each a mean over the samples that carry the label, `[1]`.
+pub struct Losses {
+    /// CRF negative log-likelihood of a sentence.
+    pub entities: Option<Tensor<1>>,
+    /// Cross-entropy of a post.
+    pub sentiment: Option<Tensor<1>>,
+}
+
+/// What a forward pass gives, read back to the host, for each sample of the batch.
+#[derive(Clone, Debug, Default)]
+pub struct Predictions {
+    /// Row-major `[words, K]`, one for each sample; empty without an entity head.
+    pub emissions: Vec<Vec<f32>>,
+    /// Logits, one row for each sample; empty without a sentiment head.
+    pub sentiment: Vec<Vec<f32>>,
+}
+
+impl Muse {
+    /// A model with random weights.
+    ///
+    /// # Errors
+    ///
+    /// When `config` contradicts itself (see [`MuseConfig::validate`]).
+    pub fn new(config: &MuseConfig, device: &Device) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let d = config.text.hidden_size;
+        // Kaiming-normal with fan-in d.
+        let row = || {
+            let normal = Initializer::Normal {
+                mean: 0.0,
+                std: (2.0 / d as f64).sqrt(),
+            };
+            normal.init([1, d], device)
+        };
+        let dropout = || DropoutConfig::new(config.fusion_dropout).init();
+        let tags = config.tags.len();
+        let classes = config.classes.len();
+        Ok(Self {
+            text: Bert::new(&config.text, device),
+            image: Cnn::new(config.image.encoder, device),
+            word_shapes: config.word_shapes.then(|| {
+                // Zero: at first the pretrained encoder sees what it was trained on.
+                EmbeddingConfig::new(WORD_SHAPES, d)
+                    .with_initializer(Initializer::Zeros)
+                    .init(device)
+            }),
+            projection: LinearConfig::new(config.image.encoder.channels(), d).init(device),
+            absent: row(),
+            text_cls: row(),
+            image_cls: row(),
+            cross: CrossTransformer::new(&config.exchange, d, device),
+            entities: (tags > 0).then(|| EntityHead {
+                fusion: LinearConfig::new(2 * d, d).init(device),
+                dropout: dropout(),
+                emissions: LinearConfig::new(d, tags).init(device),
+                crf: Crf::new(tags, device),
+            }),
+            sentiment: (classes > 0).then(|| SentimentHead {
+                fusion: LinearConfig::new(2 * d, d).init(device),
+                dropout: dropout(),
+                classes: LinearConfig::new(d, classes).init(device),
+            }),
+        })
+    }
+
+    /// Runs the model on a batch.
+    pub fn forward(&self, batch: &Batch) -> Output {
+        let crossed = self.fuse(batch);
+        let emissions = match (&self.entities, &batch.words) {
+            (Some(head), Some(words)) => Some(head.forward(&crossed, words, batch.size)),
+            _ => None,
+        };
+        let sentiment = self.sentiment.as_ref().map(|head| head.forward(&crossed));
+        Output {
+            emissions,
+            sentiment,
+            trace: crossed.trace,
+        }
+    }
+
+    /// Encoders and exchange: the rows that the heads read.
+    pub fn fuse(&self, batch: &Batch) -> Crossed {
+        let extra = self
+            .word_shapes
+            .as_ref()
+            .map(|shapes| shapes.forward(batch.shapes.clone()));
+        let text = self
+            .text
+            .forward(batch.pieces.clone(), batch.text_mask.clone(), extra); // T_e [B, N, d]
+        let image = self.regions(batch); // I_e [B, 64, d], or [B, 1, d] when no sample has a picture
+        let with_cls = |cls: &Param<Tensor<2>>, rows: Tensor<3>| {
+            let [size, _, d] = rows.dims();
+            let cls = cls.val().unsqueeze::<3>().expand([size, 1, d]);
+            Tensor::cat(vec![cls, rows], 1)
+        };
+        self.cross.forward(
+            Stream {
+                rows: with_cls(&self.text_cls, text),
+                copies: batch.text_copies.clone(),
+            },
+            Stream {
+                rows: with_cls(&self.image_cls, image),
+                copies: batch.image_copies.clone(),
+            },
+        )
+    }
+
+    fn regions(&self, batch: &Batch) -> Tensor<3> {
+        let absent = self.absent.val().unsqueeze::<3>(); // [1, 1, d]
+        let [_, _, d] = absent.dims();
+        let Some(Pictures { input, slots }) = &batch.pictures else {
+            return absent.expand([batch.size, 1, d]);
+        };
+        let regions = match input {
+            PictureInput::Pixels(pixels) => self.image.regions(pixels.clone()),
+            PictureInput::Regions(regions) => regions.clone(),
+        }; // [M, 64, C]
+        let regions = self.projection.forward(regions);
+        Tensor::cat(vec![regions, absent.expand([1, REGIONS, d])], 0).select(0, slots.clone())
+    }
+
+    /// The parts of L_task for a batch and its output.
+    pub fn losses(&self, batch: &Batch, output: &Output) -> Losses {
+        let entities = match (&self.entities, &output.emissions, &batch.words, &batch.tags) {
+            (Some(head), Some(emissions), Some(words), Some(tags)) => {
+                let likelihood = head.crf.log_likelihood(
+                    emissions.clone(),
+                    tags.one_hot.clone(),
+                    words.mask.clone(),
+                );
+                Some((likelihood * tags.carried.clone()).sum().neg() / tags.count as f32)
+            }
+            _ => None,
+        };
+        let sentiment = match (&output.sentiment, &batch.sentiment) {
+            (Some(logits), Some(classes)) => {
+                let likelihood = log_softmax(logits.clone(), 1) * classes.one_hot.clone();
+                Some(likelihood.sum().neg() / classes.count as f32)
+            }
+            _ => None,
+        };
+        Losses {
+            entities,
+            sentiment,
+        }
+    }
+
+    /// Runs the model and waits for its answers.
+    pub fn predict(&self, batch: &Batch) -> Predictions {
+        let output = self.forward(batch);
+        let (transaction, shape) = Self::read(batch, output);
+        Predictions::from_data(batch, shape, transaction.execute())
+    }
+
+    /// Runs the model; the answers are awaited, as WebGPU requires.
+    ///
+    /// # Errors
+    ///
+    /// When the device fails.
+    pub async fn predict_async(
+        &self,
+        batch: &Batch,
+    ) -> Result<Predictions, burn::tensor::ExecutionError> {
+        let output = self.forward(batch);
+        let (transaction, shape) = Self::read(batch, output);
+        let data = transaction.execute_async().await?;
+        Ok(Predictions::from_data(batch, shape, data))
+    }
+
+    /// Registers what is to be read: `[W, K]` if there are emissions, the classes if there is a sentiment.
+    fn read(batch: &Batch, output: Output) -> (Transaction, ReadShape) {
+        let mut transaction = Transaction::default();
+        let mut shape = ReadShape::default();
+        if let Some(emissions) = output.emissions {
+            let [_, words, tags] = emissions.dims();
+            debug_assert_eq!(Some(words), batch.words.as_ref().map(|w| w.width));
+            shape.emissions = Some([words, tags]);
+            transaction = transaction.register(emissions);
+        }
+        if let Some(logits) = output.sentiment {
+            shape.sentiment = Some(logits.dims()[1]);
+            transaction = transaction.register(logits);
+        }
+        (transaction, shape)
+    }
+}
+
+#[derive(Default)]
+struct ReadShape {
+    emissions: Option<[usize; 2]>,
+    sentiment: Option<usize>,
+}
+
+impl Predictions {
+    fn from_data(batch: &Batch, shape: ReadShape, data: Vec<burn::tensor::TensorData>) -> Self {
+        let mut data = data
+            .into_iter()
+            .map(|d| d.convert::<f32>().try_to_vec::<f32>().unwrap_or_default());
+        let mut predictions = Self::default();
+        if let (Some([width, tags]), Some(words)) = (shape.emissions, &batch.words) {
+            let rows = data.next().unwrap_or_default();
+            predictions.emissions = rows
+                .chunks(width * tags)
+                .zip(&words.counts)
+                .map(|(row, count)| row[..count * tags].to_vec())
+                .collect();
+        }
+        if let Some(classes) = shape.sentiment {
+            let rows = data.next().unwrap_or_default();
+            predictions.sentiment = rows.chunks(classes).map(<[f32]>::to_vec).collect();
+        }
+        predictions
+    }
+}
+
+impl EntityHead {
+    /// Emissions `[B, W, K]` from the rows of each word's first piece and of the region with the same index.
+    fn forward(&self, crossed: &Crossed, words: &Words, size: usize) -> Tensor<3> {
+        let rows = |stream: &Tensor<3>, index: &burn::tensor::Tensor<1, burn::tensor::Int>| {
+            let d = stream.dims()[2];
+            stream
+                .clone()
+                .reshape([-1, d as i32])
+                .select(0, index.clone())
+        };
+        let pairs = Tensor::cat(
+            vec![
+                rows(&crossed.text, &words.text_rows),
+                rows(&crossed.image, &words.region_rows),
+            ],
+            1,
+        ); // [B·W, 2d]
+        let fused = self.dropout.forward(self.fusion.forward(pairs));
+        let emissions = self.emissions.forward(fused);
+        let tags = emissions.dims()[1];
+        emissions.reshape([size, words.width, tags])
+    }
+}
+
+impl SentimentHead {
+    /// Logits `[B, classes]`.
+    fn forward(&self, crossed: &Crossed) -> Tensor<2> {
+        let cls = |stream: &Tensor<3>| stream.clone().narrow(1, 0, 1).squeeze_dim::<2>(1);
+        let pair = Tensor::cat(vec![cls(&crossed.text), cls(&crossed.image)], 1);
+        let fused = self.dropout.forward(self.fusion.forward(pair));
+        self.classes.forward(fused)
+    }
+}

@@ -1,0 +1,465 @@
+//! From a caption and its picture to entities and a sentiment: what the command line, the page and the package call.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::tensor::{Device, ExecutionError, Transaction};
+use serde::Serialize;
+
+use crate::batch::{Batch, Example, Picture};
+use crate::config::{ConfigError, MuseConfig};
+use crate::crf::Decoder;
+use crate::file::{ModelFile, ModelFileError};
+use crate::image::pixels::{Pixels, prepare};
+use crate::model::{Muse, Predictions};
+use crate::score::spans;
+use crate::text::splitter::{Word, split};
+use crate::text::tokenizer::{TextTokenizer, Window};
+use crate::weights::{WeightsError, apply_state};
+
+/// A caption to tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caption {
+    /// As a user writes it; it is split into words by [`split`].
+    Text(String),
+    /// Already split. Spans then refer to the words joined by single spaces.
+    Words(Vec<String>),
+}
+
+/// A caption and the picture it belongs to.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The caption.
+    pub caption: Caption,
+    /// The picture, if there is one.
+    pub picture: Option<Pixels>,
+}
+
+/// An entity of a caption.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Entity {
+    /// The type, for instance `PER`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its text, as in the caption.
+    pub text: String,
+    /// First character, in Unicode scalars from the caption's beginning.
+    pub start: usize,
+    /// One past the last character.
+    pub end: usize,
+    /// First word.
+    pub first_word: usize,
+    /// Last word, itself included.
+    pub last_word: usize,
+    /// Posterior probability that exactly this span is an entity of this type, 0 to 1.
+    pub score: f32,
+}
+
+/// The sentiment of a post.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Sentiment {
+    /// The most probable class.
+    pub label: String,
+    /// Its probability.
+    pub score: f32,
+    /// All classes with their probabilities, in the model's order.
+    pub probabilities: Vec<(String, f32)>,
+}
+
+/// A tagged caption.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tagged {
+    /// The words and where they stand.
+    #[serde(skip)]
+    pub words: Vec<Word>,
+    /// One BIO tag for each word; empty when the model has no entity head.
+    #[serde(skip)]
+    pub tags: Vec<String>,
+    /// The entities in the order of the caption.
+    pub entities: Vec<Entity>,
+    /// The sentiment, when the model has that head.
+    pub sentiment: Option<Sentiment>,
+}
+
+/// Why a model cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TaggerError {
+    /// The file is not a model that this version reads.
+    #[error(transparent)]
+    File(#[from] ModelFileError),
+    /// The file's configuration contradicts itself.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The file's weights do not fit its configuration.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The tokenizer has pieces that the text encoder does not know.
+    #[error(
+        "the tokenizer has {pieces} pieces, but the text encoder only {known}: the file is inconsistent"
+    )]
+    Tokenizer {
+        /// Pieces of the tokenizer.
+        pieces: usize,
+        /// Rows of the encoder's embedding.
+        known: usize,
+    },
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Device(#[from] ExecutionError),
+}
+
+/// A model that is ready to tag.
+#[derive(Debug)]
+pub struct Tagger {
+    model: Muse,
+    config: MuseConfig,
+    tokenizer: TextTokenizer,
+    labeller: Labeller,
+    device: Device,
+}
+
+/// From a model's predictions for the windows of a caption to its labels: a user's caption and a trainer's validation
+/// go through the same code.
+#[derive(Clone, Debug)]
+pub struct Labeller {
+    decoder: Option<Decoder>,
+    tags: usize,
+    classes: usize,
+}
+
+impl Labeller {
+    /// Reads what decoding needs from the model, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// When the device fails.
+    pub fn new(model: &Muse, config: &MuseConfig) -> Result<Self, TaggerError> {
+        Ok(Self::assemble(config, parameters(model).try_execute()?))
+    }
+
+    fn assemble(config: &MuseConfig, data: Vec<burn::tensor::TensorData>) -> Self {
+        let floats: Vec<Vec<f32>> = data
+            .into_iter()
+            .map(|d| d.convert::<f32>().try_to_vec().unwrap_or_default())
+            .collect();
+        let decoder = match floats.as_slice() {
+            [start, end, transitions] => {
+                Some(Decoder::new(start, end, transitions).forbid_illegal(&config.tags))
+            }
+            _ => None,
+        };
+        Self {
+            decoder,
+            tags: config.tags.len(),
+            classes: config.classes.len(),
+        }
+    }
+
+    /// Tag of each word and probability of each class, as indices into the configuration's lists.
+    ///
+    /// `windows` are those of one caption; `rows` says where they stand in `predictions`.
+    pub fn label(
+        &self,
+        windows: &[Window],
+        predictions: &Predictions,
+        rows: Range<usize>,
+    ) -> (Vec<usize>, Vec<f32>) {
+        let (emissions, logits) = self.join(windows, predictions, rows);
+        let tags = match &self.decoder {
+            Some(decoder) => decoder.viterbi(&emissions).0,
+            None => Vec::new(),
+        };
+        (tags, softmax(&logits))
+    }
+
+    /// One row of emissions for each word, each from the window that decides it, and the mean of the windows' logits.
+    fn join(
+        &self,
+        windows: &[Window],
+        predictions: &Predictions,
+        rows: Range<usize>,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let kinds = self.tags;
+        let mut emissions = Vec::new();
+        for (window, row) in windows.iter().zip(rows.clone()) {
+            if let Some(values) = predictions.emissions.get(row) {
+                let first = window.keep.start - window.words.start;
+                let last = window.keep.end - window.words.start;
+                emissions.extend_from_slice(&values[first * kinds..last * kinds]);
+            }
+        }
+        let mut logits = vec![0.0; self.classes];
+        for row in rows.clone() {
+            if let Some(values) = predictions.sentiment.get(row) {
+                for (sum, value) in logits.iter_mut().zip(values) {
+                    *sum += value / rows.len() as f32;
+                }
+            }
+        }
+        (emissions, logits)
+    }
+}
+
+impl Tagger {
+    /// Loads a model file onto a device, and waits for it. On the web: [`Self::from_bytes_async`].
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are not a model file of this format version, or are damaged.
+    pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self, TaggerError> {
+        let (model, config, tokenizer) = load(bytes, device)?;
+        let data = parameters(&model).try_execute()?;
+        Ok(Self::assemble(model, config, tokenizer, data, device))
+    }
+
+    /// Loads a model file onto a device without ever blocking on it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::from_bytes`].
+    pub async fn from_bytes_async(bytes: &[u8], device: &Device) -> Result<Self, TaggerError> {
+        let (model, config, tokenizer) = load(bytes, device)?;
+        let data = parameters(&model).execute_async().await?;
+        Ok(Self::assemble(model, config, tokenizer, data, device))
+    }
+
+    /// From a model in memory, as a trainer has it.
+    ///
+    /// # Errors
+    ///
+    /// When the device fails.
+    pub fn new(
+        model: Muse,
+        config: MuseConfig,
+        tokenizer: TextTokenizer,
+        device: &Device,
+    ) -> Result<Self, TaggerError> {
+        let data = parameters(&model).try_execute()?;
+        Ok(Self::assemble(model, config, tokenizer, data, device))
+    }
+
+    fn assemble(
+        model: Muse,
+        config: MuseConfig,
+        tokenizer: TextTokenizer,
+        data: Vec<burn::tensor::TensorData>,
+        device: &Device,
+    ) -> Self {
+        Self {
+            labeller: Labeller::assemble(&config, data),
+            model,
+            config,
+            tokenizer,
+            device: device.clone(),
+        }
+    }
+
+    /// What the model is made of.
+    pub fn config(&self) -> &MuseConfig {
+        &self.config
+    }
+
+    /// Tags one caption.
+    pub fn tag(&self, request: &Request) -> Tagged {
+        self.tag_batch(std::slice::from_ref(request))
+            .pop()
+            .expect("one answer for one request")
+    }
+
+    /// Tags several captions in one pass; the answers come in the same order.
+    pub fn tag_batch(&self, requests: &[Request]) -> Vec<Tagged> {
+        let prepared = self.prepare(requests);
+        if prepared.examples.is_empty() {
+            return Vec::new();
+        }
+        let predictions = self.model.predict(&self.batch(&prepared.examples));
+        self.answer(prepared, predictions)
+    }
+
+    /// As [`Self::tag_batch`], awaiting the device.
+    ///
+    /// # Errors
+    ///
+    /// When the device fails.
+    pub async fn tag_batch_async(&self, requests: &[Request]) -> Result<Vec<Tagged>, TaggerError> {
+        let prepared = self.prepare(requests);
+        if prepared.examples.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch = self.batch(&prepared.examples);
+        let predictions = self.model.predict_async(&batch).await?;
+        Ok(self.answer(prepared, predictions))
+    }
+
+    fn batch(&self, examples: &[Example]) -> Batch {
+        Batch::new(examples, &self.config, self.tokenizer.pad(), &self.device)
+    }
+
+    fn prepare(&self, requests: &[Request]) -> Prepared {
+        let mut prepared = Prepared::default();
+        for request in requests {
+            let (text, words) = match &request.caption {
+                Caption::Text(text) => (text.clone(), split(text)),
+                Caption::Words(words) => (words.join(" "), spaced(words)),
+            };
+            let texts: Vec<&str> = words.iter().map(|w| w.text.as_str()).collect();
+            let windows = self.tokenizer.windows(&texts, self.config.max_pieces);
+            let picture = request.picture.as_ref().map(|pixels| {
+                Arc::new(Picture::Pixels(prepare(
+                    pixels,
+                    &self.config.image.preparation,
+                )))
+            });
+            prepared
+                .examples
+                .extend(windows.iter().map(|w| example(w, picture.clone())));
+            prepared.captions.push(PreparedCaption {
+                text,
+                words,
+                windows,
+            });
+        }
+        prepared
+    }
+
+    fn answer(&self, prepared: Prepared, predictions: Predictions) -> Vec<Tagged> {
+        let mut at = 0;
+        prepared
+            .captions
+            .into_iter()
+            .map(|caption| {
+                let range = at..at + caption.windows.len();
+                at = range.end;
+                let (emissions, logits) = self.labeller.join(&caption.windows, &predictions, range);
+                let (tags, entities) = match &self.labeller.decoder {
+                    Some(decoder) => self.entities(decoder, &emissions, &caption),
+                    None => Default::default(),
+                };
+                Tagged {
+                    words: caption.words,
+                    tags,
+                    entities,
+                    sentiment: self.sentiment(&logits),
+                }
+            })
+            .collect()
+    }
+
+    fn entities(
+        &self,
+        decoder: &Decoder,
+        emissions: &[f32],
+        caption: &PreparedCaption,
+    ) -> (Vec<String>, Vec<Entity>) {
+        let (path, _) = decoder.viterbi(emissions);
+        let tags: Vec<String> = path.iter().map(|&t| self.config.tags[t].clone()).collect();
+        let posterior = decoder.posterior(emissions);
+        let scalars: Vec<char> = caption.text.chars().collect();
+        let entities = spans(&tags)
+            .into_iter()
+            .map(|span| {
+                let inside = format!("I-{}", span.kind);
+                let continues = self.config.tags.iter().position(|t| *t == inside);
+                let (start, end) = (
+                    caption.words[span.first].start,
+                    caption.words[span.last].end,
+                );
+                Entity {
+                    score: posterior.span(span.first, &path[span.first..=span.last], continues)
+                        as f32,
+                    text: scalars[start..end].iter().collect(),
+                    start,
+                    end,
+                    first_word: span.first,
+                    last_word: span.last,
+                    kind: span.kind,
+                }
+            })
+            .collect();
+        (tags, entities)
+    }
+
+    fn sentiment(&self, logits: &[f32]) -> Option<Sentiment> {
+        let shares = softmax(logits);
+        let best = (0..shares.len()).max_by(|&a, &b| shares[a].total_cmp(&shares[b]))?;
+        Some(Sentiment {
+            label: self.config.classes[best].clone(),
+            score: shares[best],
+            probabilities: self.config.classes.iter().cloned().zip(shares).collect(),
+        })
+    }
+}
+
+#[derive(Default)]
+struct Prepared {
+    captions: Vec<PreparedCaption>,
+    examples: Vec<Example>,
+}
+
+struct PreparedCaption {
+    text: String,
+    words: Vec<Word>,
+    windows: Vec<Window>,
+}
+
+fn load(bytes: &[u8], device: &Device) -> Result<(Muse, MuseConfig, TextTokenizer), TaggerError> {
+    let ModelFile {
+        config,
+        tokenizer,
+        state,
+    } = ModelFile::from_bytes(bytes)?;
+    let model = apply_state(Muse::new(&config, device)?, state)?;
+    let (pieces, known) = (tokenizer.vocab_size(), config.text.vocab_size);
+    if pieces > known {
+        return Err(TaggerError::Tokenizer { pieces, known });
+    }
+    Ok((model, config, tokenizer))
+}
+
+/// The CRF's scores, to be read once.
+fn parameters(model: &Muse) -> Transaction {
+    match &model.entities {
+        Some(head) => {
+            let (start, end, transitions) = head.crf.parameters();
+            Transaction::default()
+                .register(start)
+                .register(end)
+                .register(transitions)
+        }
+        None => Transaction::default(),
+    }
+}
+
+fn example(window: &Window, picture: Option<Arc<Picture>>) -> Example {
+    Example {
+        text: window.encoded.clone(),
+        picture,
+        tags: None,
+        sentiment: None,
+    }
+}
+
+/// Where words stand when single spaces join them.
+fn spaced(words: &[String]) -> Vec<Word> {
+    let mut start = 0;
+    words
+        .iter()
+        .map(|word| {
+            let end = start + word.chars().count();
+            let placed = Word {
+                text: word.clone(),
+                start,
+                end,
+            };
+            start = end + 1;
+            placed
+        })
+        .collect()
+}
+
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let peak = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shares: Vec<f32> = logits.iter().map(|l| (l - peak).exp()).collect();
+    let sum: f32 = shares.iter().sum();
+    shares.into_iter().map(|s| s / sum).collect()
+}

@@ -1,0 +1,6 @@
+//! From a caption to the text encoder's hidden states.
+
+pub mod bert;
+pub mod shape;
+pub mod splitter;
+pub mod tokenizer;
