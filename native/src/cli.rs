@@ -1,0 +1,450 @@
+//! The command line: parsed raw, then checked into what the commands take, once.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use muse_core::file::Precision;
+
+use crate::commands::{eval, export, info, tag};
+use crate::device::DeviceChoice;
+use crate::{output, train};
+
+/// Finds the entities and the sentiment of captions, with or without their pictures.
+#[derive(Debug, Parser)]
+#[command(name = "muse", version, about, arg_required_else_help = true)]
+struct Raw {
+    #[command(subcommand)]
+    command: RawCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RawCommand {
+    /// Train a model
+    Train(TrainArgs),
+    /// Mark the entities of captions and tell their sentiment
+    Tag(TagArgs),
+    /// Score a model on labelled data
+    Eval(EvalArgs),
+    /// Write a model file with weights of another precision
+    Export(ExportArgs),
+    /// Tell what a model file or a training configuration is made of
+    Info(InfoArgs),
+}
+
+#[derive(Debug, Args)]
+struct TrainArgs {
+    /// The configuration, a TOML file
+    config: PathBuf,
+    /// Folder of the run: configuration, metrics, checkpoints and the best model
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Model file to start from
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
+    init: Option<PathBuf>,
+    /// Go on from the last epoch's checkpoint in the run's folder
+    #[arg(long)]
+    resume: bool,
+    /// Override a setting of the configuration; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    overrides: Vec<(String, String)>,
+    /// Where to train
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Streams: --jsonl reads one JSON object a line, from --input or standard input:
+  {\"text\": \"...\", \"image\": \"photo.jpg\"}  or  {\"words\": [\"...\"]}; an image's path is relative to the
+  input file, or to the current folder. Each line is answered by one line in the same order: the object with
+  \"entities\" and \"sentiment\" put in, its other fields as they were. A line that cannot be tagged is answered
+  by {\"line\": N, \"error\": \"...\"}. With --conll the stream is answered in CoNLL instead, and what cannot be
+  tagged goes to standard error.
+
+Positions count Unicode characters (scalar values), the end exclusive; for \"words\", in the words joined by
+single spaces.")]
+struct TagArgs {
+    /// The caption; - reads it from standard input
+    #[arg(value_name = "CAPTION")]
+    caption: Option<String>,
+    /// Model file
+    #[arg(long, value_name = "MODEL")]
+    model: PathBuf,
+    /// The caption's picture: JPEG, PNG, WebP or GIF
+    #[arg(long, value_name = "FILE", requires = "caption")]
+    image: Option<PathBuf>,
+    /// Hide entities whose confidence is lower
+    #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = probability)]
+    threshold: f32,
+    /// Print JSON
+    #[arg(long, conflicts_with_all = ["jsonl", "conll", "input"])]
+    json: bool,
+    /// Tag a stream of JSON lines
+    #[arg(long, conflicts_with = "caption")]
+    jsonl: bool,
+    /// Print tagged CoNLL, for another training to read
+    #[arg(long)]
+    conll: bool,
+    /// File of JSON lines to tag; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "caption")]
+    input: Option<PathBuf>,
+    /// At most so many captions of a stream are tagged at a time
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
+    batch_size: usize,
+    /// Where to run; opening a GPU costs more time than a few captions take
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
+}
+
+#[derive(Debug, Args)]
+struct EvalArgs {
+    /// Model file
+    #[arg(long, value_name = "MODEL")]
+    model: PathBuf,
+    /// Labelled data, CoNLL (.txt, .conll) or JSON lines (.jsonl); several are scored one by one and pooled
+    #[arg(long, value_name = "FILE", required = true)]
+    data: Vec<PathBuf>,
+    /// Folder of the pictures that the IMGID lines of CoNLL name
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// Read an entity type of the data as another; may be given several times
+    #[arg(long, value_name = "TYPE=TYPE", value_parser = key_value)]
+    rename: Vec<(String, String)>,
+    /// Split #word into # and word, as in Twitter-2017
+    #[arg(long)]
+    split_hashtags: bool,
+    /// Give the model the captions alone
+    #[arg(long, conflicts_with_all = ["images", "random_images"])]
+    no_images: bool,
+    /// Give each caption a random picture of this folder or JSON lines file instead of its own
+    #[arg(long, value_name = "DIR|JSONL")]
+    random_images: Option<PathBuf>,
+    /// Seed of the random pictures
+    #[arg(long, default_value_t = 0, requires = "random_images")]
+    seed: u64,
+    /// Join the words by single spaces, split them anew, and score character spans
+    #[arg(long)]
+    resplit: bool,
+    /// Print JSON, with fractions instead of percentages
+    #[arg(long)]
+    json: bool,
+    /// Captions tagged at a time
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
+    batch_size: usize,
+    /// Where to run
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
+}
+
+#[derive(Debug, Args)]
+struct ExportArgs {
+    /// Model file
+    model: PathBuf,
+    /// File to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Precision of the weights in the file
+    #[arg(long, value_enum)]
+    precision: RawPrecision,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RawPrecision {
+    /// 4 bytes a weight
+    F32,
+    /// 2 bytes a weight
+    F16,
+    /// 1 byte a weight, and a scale for each row
+    Int8,
+}
+
+#[derive(Debug, Args)]
+struct InfoArgs {
+    /// Model file, or a training configuration (.toml)
+    model: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A checked command line.
+#[derive(Debug)]
+enum Command {
+    Train(train::Options),
+    Tag(tag::Options),
+    Eval(eval::Options),
+    Export(export::Options),
+    Info(info::Options),
+}
+
+impl Raw {
+    fn check(self) -> Result<Command, clap::Error> {
+        Ok(match self.command {
+            RawCommand::Train(args) => Command::Train(args.check()),
+            RawCommand::Tag(args) => Command::Tag(args.check()?),
+            RawCommand::Eval(args) => Command::Eval(args.check()),
+            RawCommand::Export(args) => Command::Export(export::Options {
+                model: args.model,
+                out: args.out,
+                precision: match args.precision {
+                    RawPrecision::F32 => Precision::F32,
+                    RawPrecision::F16 => Precision::F16,
+                    RawPrecision::Int8 => Precision::Int8,
+                },
+            }),
+            RawCommand::Info(args) => Command::Info(info::Options {
+                path: args.model,
+                json: args.json,
+            }),
+        })
+    }
+}
+
+impl TrainArgs {
+    fn check(self) -> train::Options {
+        let joined = |(key, value): (String, String)| format!("{key}={value}");
+        train::Options {
+            config: self.config,
+            out: self.out,
+            init: self.init,
+            resume: self.resume,
+            overrides: self.overrides.into_iter().map(joined).collect(),
+            device: self.device,
+        }
+    }
+}
+
+impl TagArgs {
+    fn check(self) -> Result<tag::Options, clap::Error> {
+        let stream = self.jsonl || self.conll || self.input.is_some();
+        let source = match self.caption {
+            Some(caption) => tag::Source::One {
+                caption: (caption != "-").then_some(caption),
+                image: self.image,
+            },
+            None if stream => tag::Source::Stream {
+                input: self.input.filter(|path| path.as_os_str() != "-"),
+                batch_size: self.batch_size,
+            },
+            None => {
+                return Err(usage(
+                    "tag",
+                    "give a caption (- reads it from standard input), or --jsonl for a stream",
+                ));
+            }
+        };
+        let format = match (
+            self.conll,
+            self.json || matches!(source, tag::Source::Stream { .. }),
+        ) {
+            (true, _) => tag::Format::Conll,
+            (false, true) => tag::Format::Json,
+            (false, false) => tag::Format::People,
+        };
+        Ok(tag::Options {
+            model: self.model,
+            device: self.device,
+            threshold: self.threshold,
+            source,
+            format,
+        })
+    }
+}
+
+impl EvalArgs {
+    fn check(self) -> eval::Options {
+        let pictures = match self.random_images {
+            Some(from) => eval::Pictures::Random {
+                from,
+                seed: self.seed,
+            },
+            None if self.no_images => eval::Pictures::None,
+            None => eval::Pictures::Own,
+        };
+        eval::Options {
+            model: self.model,
+            data: self.data,
+            images: self.images,
+            rename: BTreeMap::from_iter(self.rename),
+            split_hashtags: self.split_hashtags,
+            pictures,
+            resplit: self.resplit,
+            json: self.json,
+            batch_size: self.batch_size,
+            device: self.device,
+        }
+    }
+}
+
+/// A fault of the command line that clap cannot see by itself; shown with the subcommand's usage.
+fn usage(subcommand: &str, message: &str) -> clap::Error {
+    let mut command = Raw::command();
+    command.build();
+    match command.find_subcommand_mut(subcommand) {
+        Some(command) => command.error(ErrorKind::MissingRequiredArgument, message),
+        None => command.error(ErrorKind::MissingRequiredArgument, message),
+    }
+}
+
+fn key_value(pair: &str) -> Result<(String, String), String> {
+    match pair.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().into(), value.trim().into()))
+        }
+        _ => Err("expected KEY=VALUE".into()),
+    }
+}
+
+fn probability(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("expected a number from 0 to 1".into()),
+    }
+}
+
+fn batch_size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(size @ 1..=4096) => Ok(size),
+        _ => Err("expected a whole number from 1 to 4096".into()),
+    }
+}
+
+/// Parses the command line, runs the command, and says how it went: 0 for done, 1 for an error, 2 for a command line
+/// that makes no sense. A reader that goes away (`| head`) is no error.
+pub fn main() -> ExitCode {
+    let command = match Raw::parse().check() {
+        Ok(command) => command,
+        Err(error) => error.exit(),
+    };
+    let result = match command {
+        Command::Train(options) => train::run(options),
+        Command::Tag(options) => tag::run(options),
+        Command::Eval(options) => eval::run(options),
+        Command::Export(options) => export::run(options),
+        Command::Info(options) => info::run(options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Prints the error and its causes. File names and contents may be in it, so it is cleaned as captions are.
+fn report(error: &anyhow::Error) {
+    let text = format!("{error:#}");
+    let lines: Vec<_> = text.lines().map(output::plain).collect();
+    // Nobody is left to tell when standard error is gone as well.
+    let _ = writeln!(anstream::stderr(), "error: {}", lines.join("\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        let words = line.split(' ').map(|word| word.replace('_', " "));
+        Raw::try_parse_from(words)?.check()
+    }
+
+    fn tag(line: &str) -> tag::Options {
+        match parse(&format!("muse tag --model m {line}")) {
+            Ok(Command::Tag(options)) => options,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn clap_finds_no_fault() {
+        Raw::command().debug_assert();
+    }
+
+    #[test]
+    fn tag_tells_one_caption_from_a_stream() {
+        let options = tag("--image p.jpg a_b");
+        assert_eq!(options.format, tag::Format::People);
+        let one = tag::Source::One {
+            caption: Some("a b".into()),
+            image: Some("p.jpg".into()),
+        };
+        assert_eq!(options.source, one);
+        assert_eq!(options.device, DeviceChoice::Cpu);
+        assert!(matches!(
+            tag("-").source,
+            tag::Source::One { caption: None, .. }
+        ));
+        assert_eq!(tag("--json a").format, tag::Format::Json);
+        assert_eq!(tag("--conll a").format, tag::Format::Conll);
+        let stream = |input: Option<&str>| tag::Source::Stream {
+            input: input.map(PathBuf::from),
+            batch_size: 32,
+        };
+        assert_eq!(tag("--jsonl").source, stream(None));
+        assert_eq!(tag("--jsonl").format, tag::Format::Json);
+        assert_eq!(tag("--input x.jsonl").source, stream(Some("x.jsonl")));
+        assert_eq!(tag("--jsonl --input -").source, stream(None));
+        assert_eq!(tag("--conll --input x").format, tag::Format::Conll);
+    }
+
+    #[test]
+    fn senseless_command_lines_are_refused() {
+        for line in [
+            "muse",
+            "muse tag a",
+            "muse tag --model m",
+            "muse tag --model m --json",
+            "muse tag --model m --jsonl a",
+            "muse tag --model m --json --conll a",
+            "muse tag --model m --jsonl --image p",
+            "muse tag --model m --threshold 1.5 a",
+            "muse tag --model m --threshold NaN a",
+            "muse tag --model m --jsonl --batch-size 0",
+            "muse eval --model m",
+            "muse eval --model m --data d --rename OTHER",
+            "muse eval --model m --data d --no-images --random-images x",
+            "muse eval --model m --data d --seed 1",
+            "muse export m --out o",
+            "muse export m --out o --precision f64",
+            "muse train c --out o --set lr",
+            "muse train c --out o --resume --init m",
+            "muse train c --out o --device tpu",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn train_hands_overrides_on() {
+        let Ok(Command::Train(options)) =
+            parse("muse train c.toml --out o --set a.b=1 --set c=x=y --resume")
+        else {
+            panic!("not a training");
+        };
+        assert_eq!(options.overrides, ["a.b=1", "c=x=y"]);
+        assert!(options.resume);
+        assert_eq!(options.device, DeviceChoice::Auto);
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_told_apart() {
+        let broken =
+            anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe)).context("cannot write");
+        assert!(is_broken_pipe(&broken));
+        let full = anyhow::Error::from(io::Error::from(io::ErrorKind::StorageFull));
+        assert!(!is_broken_pipe(&full));
+    }
+}

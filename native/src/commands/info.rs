@@ -1,0 +1,323 @@
+//! `muse info`: what a model file, or a model that a configuration describes, is made of.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
+use muse_core::config::MuseConfig;
+use muse_core::file::ModelFile;
+use muse_core::model::Muse;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::{Value, json};
+
+use super::read_bytes;
+use crate::data::{Sample, classes_of, read_source, tags_of};
+use crate::output::{json_line, plain};
+use crate::train::config::TrainConfig;
+
+/// What to tell about, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// A model file, or a training configuration when it ends in `.toml`.
+    pub path: PathBuf,
+    /// Print JSON.
+    pub json: bool,
+}
+
+/// Parts of the model by the names of their parameters; the first that fits counts.
+const PARTS: [(&str, &str); 13] = [
+    ("text.", "text encoder"),
+    ("word_shapes.", "word shapes"),
+    ("image.", "image encoder"),
+    ("projection.", "projection"),
+    ("absent", "absent picture"),
+    ("text_cls", "cls rows"),
+    ("image_cls", "cls rows"),
+    ("entities.fusion.", "entities: fusion"),
+    ("entities.emissions.", "entities: emissions"),
+    ("entities.crf.", "entities: CRF"),
+    ("sentiment.fusion.", "sentiment: fusion"),
+    ("sentiment.classes.", "sentiment: classes"),
+    ("cross.", "cross transformer"),
+];
+
+/// Weights of each part, in the model's order.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Parts(Vec<(String, usize)>);
+
+impl Parts {
+    fn add(&mut self, name: &str, weights: usize) {
+        let part = part_of(name);
+        match self.0.iter_mut().find(|(known, _)| *known == part) {
+            Some((_, sum)) => *sum += weights,
+            None => self.0.push((part, weights)),
+        }
+    }
+
+    fn total(&self) -> usize {
+        self.0.iter().map(|(_, weights)| weights).sum()
+    }
+}
+
+/// The part that a parameter belongs to; each layer of the cross transformer is one.
+fn part_of(name: &str) -> String {
+    let Some((_, part)) = PARTS.iter().find(|(start, _)| name.starts_with(start)) else {
+        return name.split('.').next().unwrap_or(name).to_owned();
+    };
+    let layer = name
+        .split('.')
+        .find_map(|field| field.parse::<usize>().ok());
+    match (*part, layer) {
+        ("cross transformer", Some(layer)) => format!("{part}, layer {layer}"),
+        _ => (*part).to_owned(),
+    }
+}
+
+/// Counts weights without making them: parameters that nobody has looked at yet know their shape.
+#[derive(Default)]
+struct Counter {
+    path: Vec<String>,
+    parts: Parts,
+}
+
+impl ModuleVisitor for Counter {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.parts
+            .add(&self.path.join("."), param.lazy_shape().num_elements());
+    }
+}
+
+/// Weights by part of the model that `config` describes.
+///
+/// # Errors
+///
+/// When `config` contradicts itself.
+fn count(config: &MuseConfig) -> anyhow::Result<Parts> {
+    let model = Muse::new(config, &Device::flex())?;
+    let mut counter = Counter::default();
+    model.visit(&mut counter);
+    Ok(counter.parts)
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// When the file cannot be read, or what it describes makes no sense.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let is_config = options
+        .path
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("toml"));
+    let (config, parts, file) = match is_config {
+        true => {
+            let config = model_of(&options.path)?;
+            let parts = count(&config)?;
+            (config, parts, None)
+        }
+        false => {
+            let bytes = read_bytes(&options.path)?;
+            let context = || format!("cannot use {} as a model", options.path.display());
+            let model = ModelFile::from_bytes(&bytes).with_context(context)?;
+            // Counted from the shape, not from the file: the file's tensors come in the order of their names.
+            let parts = count(&model.config).with_context(context)?;
+            let stored: usize = model.state.values().map(|tensor| tensor.data.len()).sum();
+            ensure!(
+                stored == parts.total(),
+                "{} holds {stored} weights, but its configuration has {}",
+                options.path.display(),
+                parts.total()
+            );
+            (model.config, parts, Some((precision(&bytes), bytes.len())))
+        }
+    };
+    let mut out = io::stdout().lock();
+    match options.json {
+        true => writeln!(out, "{}", json_line(&to_json(&config, &parts, file)?))?,
+        false => write_text(&mut out, &config, &parts, file)?,
+    }
+    Ok(out.flush()?)
+}
+
+/// The model that a training configuration makes, with the tags and classes of its data.
+fn model_of(path: &Path) -> anyhow::Result<MuseConfig> {
+    let config = TrainConfig::load(path, &[])?;
+    let model = &config.model;
+    let mut samples: Vec<Sample> = Vec::new();
+    if model.tags.is_empty() && model.classes.is_empty() {
+        for source in &config.data.train {
+            samples.extend(read_source(source, &config.base).context(
+                "the tags are those of the data; without the data, set model.tags and model.classes",
+            )?);
+        }
+    }
+    config.model_config(tags_of(&samples), classes_of(&samples))
+}
+
+/// How the weights of a model file are kept.
+fn precision(bytes: &[u8]) -> &'static str {
+    let Ok((_, header)) = SafeTensors::read_metadata(bytes) else {
+        return "unknown";
+    };
+    let has = |dtype| {
+        header
+            .tensors()
+            .values()
+            .any(|tensor| tensor.dtype == dtype)
+    };
+    if has(Dtype::I8) {
+        "8-bit"
+    } else if has(Dtype::F16) {
+        "f16"
+    } else {
+        "f32"
+    }
+}
+
+fn to_json(
+    config: &MuseConfig,
+    parts: &Parts,
+    file: Option<(&str, usize)>,
+) -> anyhow::Result<Value> {
+    let rows: Vec<Value> = parts
+        .0
+        .iter()
+        .map(|(part, weights)| json!({ "part": part, "weights": weights }))
+        .collect();
+    let mut value = json!({
+        "weights": parts.total(),
+        "parts": rows,
+        "config": serde_json::to_value(config)?,
+    });
+    if let Some((precision, bytes)) = file {
+        value["file"] = json!({ "precision": precision, "bytes": bytes });
+    }
+    Ok(value)
+}
+
+fn write_text(
+    out: &mut impl Write,
+    config: &MuseConfig,
+    parts: &Parts,
+    file: Option<(&str, usize)>,
+) -> io::Result<()> {
+    let width = parts
+        .0
+        .iter()
+        .map(|(part, _)| part.len())
+        .max()
+        .unwrap_or(0);
+    for (part, weights) in &parts.0 {
+        writeln!(out, "{part:width$}  {:>12}", grouped(*weights))?;
+    }
+    writeln!(out, "{:width$}  {:>12}", "total", grouped(parts.total()))?;
+    writeln!(out)?;
+    if let Some((precision, bytes)) = file {
+        writeln!(
+            out,
+            "file       {:.1} MB, {precision} weights",
+            bytes as f64 / 1e6
+        )?;
+    }
+    let (text, exchange) = (&config.text, &config.exchange);
+    writeln!(
+        out,
+        "text       {} layers, width {}, {} pieces, windows of {}{}",
+        text.num_hidden_layers,
+        text.hidden_size,
+        text.vocab_size,
+        config.max_pieces,
+        if config.word_shapes {
+            ", word shapes"
+        } else {
+            ""
+        }
+    )?;
+    let encoder = serde_json::to_value(config.image.encoder)?;
+    let size = config.image.preparation.size;
+    writeln!(
+        out,
+        "image      {}, {size}x{size}",
+        encoder.as_str().unwrap_or_default()
+    )?;
+    writeln!(
+        out,
+        "exchange   {} layers, {} heads, ratio {} in layers {} to {}{}",
+        exchange.layers,
+        exchange.heads,
+        exchange.theta,
+        exchange.first_layer,
+        exchange.last_layer,
+        if exchange.replace_only {
+            ", replace only"
+        } else {
+            ""
+        }
+    )?;
+    writeln!(out, "tags       {}", listed(&config.tags))?;
+    writeln!(out, "classes    {}", listed(&config.classes))
+}
+
+fn listed(names: &[String]) -> String {
+    match names.is_empty() {
+        true => "none".into(),
+        false => plain(&names.join(" ")).into_owned(),
+    }
+}
+
+/// `204,000,000`
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        let table = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (204_123_456, "204,123,456"),
+        ];
+        for (number, expected) in table {
+            assert_eq!(grouped(number), expected);
+        }
+    }
+
+    #[test]
+    fn parameters_find_their_part() {
+        let table = [
+            ("text.layers.3.attention.query.weight", "text encoder"),
+            ("text_cls", "cls rows"),
+            ("image_cls", "cls rows"),
+            ("image.stem.conv.weight", "image encoder"),
+            ("cross.layers.2.norm1.gamma", "cross transformer, layer 2"),
+            ("entities.crf.start", "entities: CRF"),
+            ("novelty.weight", "novelty"),
+        ];
+        for (name, expected) in table {
+            assert_eq!(part_of(name), expected, "{name}");
+        }
+    }
+}

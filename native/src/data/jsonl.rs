@@ -1,0 +1,250 @@
+//! JSON lines, one object for each post:
+//!
+//! ```text
+//! {"id": "16", "text": "Eileen Collins at Kennedy Space Center", "image": "images/16.jpg",
+//!  "entities": [[0, 14, "PER"], [18, 38, "LOC"]], "sentiment": "positive"}
+//! ```
+//!
+//! (on one line). `text` is split into words by [`muse_core::text::splitter`]; `words`, a list, is taken
+//! as it is. `entities` are half-open spans in Unicode scalars of `text`, or of the words joined by single
+//! spaces where there is no `text`. An object with `start`, `end` and `type` does too, and so does a
+//! `sentiment` with a `label`, so that the tagger's output can be read again. Instead of `entities` there
+//! may be `tags`, one for each word; where there are both, the tags count. Other fields are ignored, blank
+//! lines are passed over.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, bail, ensure};
+use muse_core::text::splitter::{self, Word};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::sample::{Sample, checked_tag, split_hashtags};
+use super::{at_line, read_text};
+
+/// One line as it is written. What may have more than one form stays a value until it is looked at, for
+/// the sake of the errors.
+#[derive(Deserialize)]
+struct Line {
+    id: Option<Value>,
+    text: Option<String>,
+    words: Option<Vec<String>>,
+    image: Option<String>,
+    entities: Option<Vec<Value>>,
+    tags: Option<Vec<String>>,
+    sentiment: Option<Value>,
+}
+
+/// How a file is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// The folder that image paths are relative to; the file's own when `None`.
+    pub images: Option<&'a Path>,
+    /// Leave the pictures out, without looking for them.
+    pub no_images: bool,
+    /// Other names for entity types.
+    pub rename: &'a BTreeMap<String, String>,
+    /// Split `#NBA` of a `words` list into `#` and `NBA`; a `text` is split so anyway.
+    pub hashtags_apart: bool,
+}
+
+/// Reads a file of JSON lines. A line without an `id` has its number as its id.
+///
+/// A span that begins or ends inside a word takes the whole word, since tags belong to words; white space
+/// at its ends does not count.
+///
+/// # Errors
+/// When the file cannot be read or is not UTF-8, and for a line that is no such object, has neither text
+/// nor words, names a picture that is not there, or has labels that do not fit its words: a wrong number of
+/// tags, or spans that hold no word, end beyond the text or share a word. The message names the line.
+pub fn read(path: &Path, options: Options) -> anyhow::Result<Vec<Sample>> {
+    let text = read_text(path)?;
+    let folder = options.images.or(path.parent()).unwrap_or(Path::new(""));
+    (1..)
+        .zip(text.lines())
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(number, line)| {
+            parse(number, line, folder, options)
+                .map_err(|error| at_line(number, format!("{error:#}")))
+        })
+        .collect::<anyhow::Result<_>>()
+        .with_context(|| format!("cannot read {} as JSON lines", path.display()))
+}
+
+fn parse(number: usize, line: &str, folder: &Path, options: Options) -> anyhow::Result<Sample> {
+    // serde would also take an array of the fields.
+    ensure!(
+        line.trim_start().starts_with('{'),
+        "not a JSON object; each line is one"
+    );
+    let line: Line = serde_json::from_str(line).map_err(|error| {
+        // The line that serde_json names is always 1.
+        let text = error.to_string();
+        let what = text.split(" at line 1 column ").next().unwrap_or(&text);
+        anyhow::anyhow!(
+            "column {}: {what}; each line is a JSON object",
+            error.column()
+        )
+    })?;
+    let id = match line.id {
+        None | Some(Value::Null) => number.to_string(),
+        Some(Value::String(id)) => id,
+        Some(Value::Number(id)) => id.to_string(),
+        Some(other) => bail!("\"id\" is {other}; it must be a string or a number"),
+    };
+    let words: Vec<String> = match (&line.words, &line.text) {
+        (Some(words), _) => words.clone(),
+        (None, Some(text)) => splitter::split(text)
+            .into_iter()
+            .map(|word| word.text)
+            .collect(),
+        (None, None) => bail!("there is neither \"text\" nor \"words\"; give one of the two"),
+    };
+    if let Some(empty) = words.iter().position(String::is_empty) {
+        bail!("word {empty} of \"words\", counted from 0, is empty");
+    }
+    let mut sample = Sample {
+        id,
+        words,
+        ..Sample::default()
+    };
+
+    if let Some(tags) = &line.tags {
+        ensure!(
+            tags.len() == sample.words.len(),
+            "there are {} tags for {} words: {:?}",
+            tags.len(),
+            sample.words.len(),
+            sample.words
+        );
+        let tags = tags.iter().map(|tag| checked_tag(tag, options.rename));
+        sample.tags = Some(tags.collect::<anyhow::Result<_>>()?);
+    } else if let Some(entities) = &line.entities {
+        sample.tags = Some(match (&line.words, &line.text) {
+            (None, Some(text)) => {
+                tags_of_spans(&splitter::split(text), text, entities, options.rename)?
+            }
+            (_, text) => {
+                let joined = sample.words.join(" ");
+                let text = text.as_ref().unwrap_or(&joined);
+                tags_of_spans(
+                    &located(&sample.words, text)?,
+                    text,
+                    entities,
+                    options.rename,
+                )?
+            }
+        });
+    }
+    // Nothing to tag is nothing to learn from.
+    sample.tags = sample.tags.filter(|tags| !tags.is_empty());
+    if options.hashtags_apart {
+        split_hashtags(&mut sample.words, sample.tags.as_mut());
+    }
+
+    let sentiment = match &line.sentiment {
+        Some(Value::Object(fields)) => fields.get("label"),
+        other => other.as_ref(),
+    };
+    sample.sentiment = match sentiment {
+        None | Some(Value::Null) => None,
+        Some(Value::String(class)) if !class.trim().is_empty() => Some(class.clone()),
+        Some(other) => {
+            bail!("\"sentiment\" is {other}; it must be the name of a class, such as \"positive\"")
+        }
+    };
+
+    if let Some(image) = line.image.filter(|_| !options.no_images) {
+        let image = folder.join(image);
+        ensure!(
+            image.is_file(),
+            "the picture {} is not there; put it there, or leave out the field \"image\" or all pictures (no_images)",
+            image.display()
+        );
+        sample.image = Some(image);
+    }
+    Ok(sample)
+}
+
+/// Where the words stand in `text`, in scalars. Only white space may lie between them.
+pub(crate) fn located(words: &[String], text: &str) -> anyhow::Result<Vec<Word>> {
+    let (mut rest, mut position) = (text, 0);
+    let mut out = Vec::with_capacity(words.len());
+    for word in words {
+        let trimmed = if rest.starts_with(word.as_str()) {
+            rest
+        } else {
+            rest.trim_start()
+        };
+        position += rest.chars().count() - trimmed.chars().count();
+        let Some(after) = trimmed.strip_prefix(word.as_str()) else {
+            bail!(
+                "the word {word:?} does not follow in \"text\" at character {position}; \
+                 give the words as they stand there, or only one of \"text\" and \"words\""
+            );
+        };
+        let end = position + word.chars().count();
+        out.push(Word {
+            text: word.clone(),
+            start: position,
+            end,
+        });
+        (rest, position) = (after, end);
+    }
+    Ok(out)
+}
+
+fn tags_of_spans(
+    words: &[Word],
+    text: &str,
+    entities: &[Value],
+    rename: &BTreeMap<String, String>,
+) -> anyhow::Result<Vec<String>> {
+    let length = text.chars().count();
+    let mut tags = vec!["O".to_owned(); words.len()];
+    for entity in entities {
+        let Some((start, end, kind)) = span(entity) else {
+            bail!(
+                "the entity {entity} is not [start, end, \"type\"], with start < end in characters"
+            );
+        };
+        // Words that the span touches, if only in part.
+        let first = words.partition_point(|word| word.end <= start);
+        let last = words.partition_point(|word| word.start < end);
+        ensure!(
+            end <= length,
+            "the entity {entity} ends beyond the text, which has {length} characters"
+        );
+        ensure!(first < last, "the entity {entity} holds no word");
+        if let Some(word) = (first..last).find(|&word| tags[word] != "O") {
+            bail!(
+                "the entity {entity} shares the word {:?} with another; a word has one entity",
+                words[word].text
+            );
+        }
+        tags[first..last].fill(checked_tag(&format!("I-{kind}"), rename)?);
+        tags[first].replace_range(..1, "B");
+    }
+    Ok(tags)
+}
+
+fn span(entity: &Value) -> Option<(usize, usize, &str)> {
+    let [start, end, kind] = match entity {
+        Value::Array(parts) => parts.iter().collect::<Vec<_>>().try_into().ok()?,
+        Value::Object(fields) => [
+            fields.get("start")?,
+            fields.get("end")?,
+            fields.get("type")?,
+        ],
+        _ => return None,
+    };
+    let (start, end) = (start.as_u64()?, end.as_u64()?);
+    let kind = kind
+        .as_str()
+        .filter(|kind| !kind.is_empty() && start < end)?;
+    Some((start.try_into().ok()?, end.try_into().ok()?, kind))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,254 @@
+use super::*;
+
+fn parse_with(
+    line: &str,
+    rename: &BTreeMap<String, String>,
+    hashtags_apart: bool,
+) -> anyhow::Result<Sample> {
+    let options = Options {
+        images: None,
+        no_images: true,
+        rename,
+        hashtags_apart,
+    };
+    parse(7, line, Path::new(""), options)
+}
+
+fn parse_plain(line: &str) -> anyhow::Result<Sample> {
+    parse_with(line, &BTreeMap::new(), false)
+}
+
+fn tagged(sample: &Sample) -> String {
+    let tags = sample.tags.clone().unwrap_or_default();
+    assert_eq!(tags.len(), sample.words.len());
+    let pairs: Vec<_> = sample
+        .words
+        .iter()
+        .zip(tags)
+        .map(|(w, t)| format!("{w}/{t}"))
+        .collect();
+    pairs.join(" ")
+}
+
+#[test]
+fn ids_and_sentiments_have_several_forms() {
+    let table = [
+        (r#"{"text": "a b"}"#, "7", None),
+        (r#"{"id": null, "text": "a", "sentiment": null}"#, "7", None),
+        (
+            r#"{"id": 16, "words": ["a"], "sentiment": "positive"}"#,
+            "16",
+            Some("positive"),
+        ),
+        (
+            r#"{"id": "O_1", "text": "", "sentiment": {"label": "neutral", "score": 0.5}}"#,
+            "O_1",
+            Some("neutral"),
+        ),
+        (r#"{"id": "x", "text": "a", "stars": [1, {}]}"#, "x", None),
+    ];
+    for (line, id, sentiment) in table {
+        let sample = parse_plain(line).unwrap();
+        assert_eq!(
+            (sample.id.as_str(), sample.sentiment.as_deref()),
+            (id, sentiment),
+            "{line}"
+        );
+        assert_eq!(sample.tags, None);
+    }
+    assert_eq!(parse_plain(r#"{"text": "a b"}"#).unwrap().words, ["a", "b"]);
+    assert!(parse_plain(r#"{"text": ""}"#).unwrap().words.is_empty());
+}
+
+#[test]
+fn entities_become_tags() {
+    let table = [
+        (
+            r#"{"text": "Eileen Collins at KSC", "entities": [[18, 21, "LOC"], [0, 14, "PER"]]}"#,
+            "Eileen/B-PER Collins/I-PER at/O KSC/B-LOC",
+        ),
+        // Spans count scalars: the emoji is one, the e with its combining accent two.
+        (
+            r#"{"text": "😀 Ze\u0301 x", "entities": [[2, 5, "PER"]]}"#,
+            "😀/O Ze\u{301}/B-PER x/O",
+        ),
+        // Two entities side by side stay two.
+        (
+            r#"{"text": "Ann Bob", "entities": [[0, 3, "PER"], [4, 7, "PER"]]}"#,
+            "Ann/B-PER Bob/B-PER",
+        ),
+        // A span takes the whole of a word that it cuts; white space at its ends does not count.
+        (
+            r#"{"text": "in Parisian cafes", "entities": [[2, 8, "LOC"]]}"#,
+            "in/O Parisian/B-LOC cafes/O",
+        ),
+        (
+            r#"{"text": "Paris ", "entities": [[0, 6, "LOC"]]}"#,
+            "Paris/B-LOC",
+        ),
+        (r#"{"text": "Paris", "entities": []}"#, "Paris/O"),
+        // Without a text, spans are over the words joined by single spaces; with one, over the text.
+        (
+            r#"{"words": ["New York", "!"], "entities": [[4, 8, "LOC"]]}"#,
+            "New York/B-LOC !/O",
+        ),
+        (
+            r#"{"text": "Ann's  cat", "words": ["Ann", "'s", "cat"], "entities": [[7, 10, "X"]]}"#,
+            "Ann/O 's/O cat/B-X",
+        ),
+        (
+            r#"{"words": ["Ann"], "entities": [{"start": 0, "end": 3, "type": "PER", "text": "Ann", "score": 1}]}"#,
+            "Ann/B-PER",
+        ),
+        (
+            r#"{"words": ["Ann", "a"], "tags": ["I-PER", "O"], "entities": [[0, 3, "LOC"]]}"#,
+            "Ann/I-PER a/O",
+        ),
+    ];
+    for (line, expected) in table {
+        assert_eq!(tagged(&parse_plain(line).unwrap()), expected, "{line}");
+    }
+    let rename = BTreeMap::from([("OTHER".to_owned(), "MISC".to_owned())]);
+    for labels in [r#""entities": [[0, 4, "OTHER"]]"#, r#""tags": ["B-OTHER"]"#] {
+        let line = format!("{{\"words\": [\"#NBA\"], {labels}}}");
+        assert_eq!(
+            tagged(&parse_with(&line, &rename, true).unwrap()),
+            "#/O NBA/B-MISC"
+        );
+        assert_eq!(
+            tagged(&parse_with(&line, &rename, false).unwrap()),
+            "#NBA/B-MISC"
+        );
+    }
+    assert_eq!(
+        parse_plain(r#"{"text": "", "tags": []}"#).unwrap().tags,
+        None
+    );
+    assert_eq!(
+        parse_plain(r#"{"text": "", "entities": []}"#).unwrap().tags,
+        None
+    );
+}
+
+#[test]
+fn faults_say_what_is_wrong() {
+    let table = [
+        ("{", "EOF while parsing"),
+        (
+            "[\"a\", \"b\", null, null, null, null, null]",
+            "not a JSON object",
+        ),
+        (
+            "{\"text\": 3}",
+            "column 10: invalid type: integer `3`, expected a string; each line",
+        ),
+        (r#"{"id": "a"}"#, "neither \"text\" nor \"words\""),
+        (r#"{"id": [1], "text": "a"}"#, "\"id\" is [1]"),
+        (r#"{"words": ["a", ""]}"#, "word 1 of \"words\""),
+        (r#"{"text": "a", "sentiment": 1}"#, "\"sentiment\" is 1"),
+        (
+            r#"{"text": "a", "sentiment": " "}"#,
+            "\"sentiment\" is \" \"",
+        ),
+        (
+            r#"{"words": ["a", "b"], "tags": ["O"]}"#,
+            "1 tags for 2 words",
+        ),
+        (
+            r#"{"words": ["a"], "tags": ["PER"]}"#,
+            "\"PER\" is not a tag",
+        ),
+        (
+            r#"{"text": "a b", "entities": [[0, 4, "X"]]}"#,
+            "ends beyond the text, which has 3 characters",
+        ),
+        (
+            r#"{"text": "a  b", "entities": [[1, 3, "X"]]}"#,
+            "holds no word",
+        ),
+        (
+            r#"{"text": "a b", "entities": [[0, 3, "X"], [2, 3, "Y"]]}"#,
+            "shares the word \"b\"",
+        ),
+        (
+            r#"{"text": "a b", "entities": [[1, 1, "X"]]}"#,
+            "is not [start, end, \"type\"]",
+        ),
+        (
+            r#"{"text": "a b", "entities": [[-1, 1, "X"]]}"#,
+            "is not [start, end",
+        ),
+        (
+            r#"{"text": "a b", "entities": [[0, 1]]}"#,
+            "is not [start, end",
+        ),
+        (
+            r#"{"text": "a b", "entities": [[0, 1, ""]]}"#,
+            "is not [start, end",
+        ),
+        (
+            r#"{"text": "a b", "entities": [{"start": 0, "end": 1}]}"#,
+            "is not [start, end",
+        ),
+        (
+            r#"{"text": "ab c", "words": ["a", "c"], "entities": []}"#,
+            "the word \"c\" does not follow in \"text\" at character 1",
+        ),
+    ];
+    for (line, expected) in table {
+        let error = format!("{:#}", parse_plain(line).unwrap_err());
+        assert!(error.contains(expected), "{line}: {error}");
+        assert!(!error.contains(" line 1 "), "{line}: {error}");
+    }
+}
+
+#[test]
+fn pictures_are_beside_the_file_or_in_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("posts.jsonl");
+    let other = folder.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(folder.path().join("a.jpg"), b"x").unwrap();
+    std::fs::write(other.join("b.jpg"), b"x").unwrap();
+    let rename = BTreeMap::new();
+    let options = |images, no_images| Options {
+        images,
+        no_images,
+        rename: &rename,
+        hashtags_apart: false,
+    };
+    let line = |image: &str| {
+        format!("\u{feff}{{\"text\": \"x\"}}\r\n\n{{\"text\": \"x\", \"image\": \"{image}\"}}\n")
+    };
+
+    std::fs::write(&path, line("a.jpg")).unwrap();
+    let samples = read(&path, options(None, false)).unwrap();
+    let shown: Vec<_> = samples
+        .iter()
+        .map(|s| (s.id.as_str(), s.image.clone()))
+        .collect();
+    assert_eq!(
+        shown,
+        [("1", None), ("3", Some(folder.path().join("a.jpg")))]
+    );
+    assert!(
+        read(&path, options(None, true))
+            .unwrap()
+            .iter()
+            .all(|sample| sample.image.is_none())
+    );
+
+    let error = format!(
+        "{:#}",
+        read(&path, options(Some(&other), false)).unwrap_err()
+    );
+    assert!(
+        error.contains("posts.jsonl") && error.contains("line 3: the picture"),
+        "{error}"
+    );
+    std::fs::write(&path, line("b.jpg")).unwrap();
+    assert_eq!(
+        read(&path, options(Some(&other), false)).unwrap()[1].image,
+        Some(other.join("b.jpg"))
+    );
+}

@@ -1,0 +1,193 @@
+//! Training and validation data: files of posts, read into [`Sample`]s; batches, prepared ahead of the
+//! step; and what a frozen CNN sees in a picture, kept on disk.
+//!
+//! `conll`, `jsonl` → `Sample` → [`loader::plan_epoch`] → [`loader::ordered`] (with [`cache`]) → the
+//! trainer's batches.
+
+pub mod cache;
+pub mod conll;
+pub mod jsonl;
+pub mod loader;
+pub mod sample;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+pub use sample::{Sample, classes_of, tags_of};
+
+/// The form of a data file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// See [`conll`].
+    Conll,
+    /// See [`jsonl`].
+    Jsonl,
+}
+
+/// One file of data and how it is to be read, as a configuration lists it. Paths are relative to the
+/// configuration's folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// What reports call it; see [`Source::title`] for the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its form; by default that of its ending: `.jsonl` and `.ndjson`, or `.txt`, `.conll` and `.bio`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// The folder of its pictures. CoNLL has none without it; JSON lines name paths below it, or below the
+    /// file's own folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<PathBuf>,
+    /// Other names for entity types, such as `OTHER = "MISC"`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rename: BTreeMap<String, String>,
+    /// Split words like `#NBA` into `#` and `NBA`, as Twitter-2017 has them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub split_hashtags: bool,
+    /// Leave the pictures out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub no_images: bool,
+    /// Leave the words out: every caption is empty, and no word is tagged.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub no_text: bool,
+    /// Take only so many samples, from the top.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl Source {
+    /// A source with nothing set but its path.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The name, or else the file's name without its ending, after the folder's if the path has one:
+    /// `twitter2017/valid` for `../data/twitter2017/valid.txt`.
+    pub fn title(&self) -> String {
+        let stem = || {
+            self.path
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
+        let folder = || {
+            Some(
+                self.path
+                    .parent()?
+                    .file_name()?
+                    .to_string_lossy()
+                    .into_owned(),
+            )
+        };
+        self.name.clone().unwrap_or_else(|| match folder() {
+            Some(folder) => format!("{folder}/{}", stem()),
+            None => stem(),
+        })
+    }
+
+    fn format(&self) -> anyhow::Result<Format> {
+        let ending = self
+            .path
+            .extension()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
+        match (self.format, ending.as_str()) {
+            (Some(format), _) => Ok(format),
+            (None, "jsonl" | "ndjson") => Ok(Format::Jsonl),
+            (None, "txt" | "conll" | "bio") => Ok(Format::Conll),
+            _ => bail!(
+                "cannot tell the form of {}: its ending is none of .jsonl, .ndjson, .txt, .conll and .bio; \
+                 set format to \"jsonl\" or \"conll\"",
+                self.path.display()
+            ),
+        }
+    }
+}
+
+/// Reads a source; its paths are relative to `base`.
+///
+/// # Errors
+/// See [`conll::read`] and [`jsonl::read`]; and when the form cannot be told, a new name of an entity type
+/// is empty, or there is not one sample.
+pub fn read_source(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> {
+    let path = base.join(&source.path);
+    let images = source.images.as_ref().map(|folder| base.join(folder));
+    let images = images.as_deref().filter(|_| !source.no_images);
+    if let Some((kind, name)) = source
+        .rename
+        .iter()
+        .find(|(_, name)| name.trim().is_empty())
+    {
+        bail!(
+            "rename gives {kind:?} the name {name:?} in the source {}; a type must have a name",
+            source.title()
+        );
+    }
+    let mut samples = match source.format()? {
+        Format::Conll => conll::read(&path, images, &source.rename, source.split_hashtags)?,
+        Format::Jsonl => {
+            let options = jsonl::Options {
+                images,
+                no_images: source.no_images,
+                rename: &source.rename,
+                hashtags_apart: source.split_hashtags,
+            };
+            jsonl::read(&path, options)?
+        }
+    };
+    samples.truncate(source.limit.unwrap_or(usize::MAX));
+    ensure!(
+        !samples.is_empty(),
+        "there is not one sample in {}",
+        path.display()
+    );
+    if source.no_text {
+        for sample in &mut samples {
+            sample.words.clear();
+            sample.tags = None;
+        }
+    }
+    Ok(samples)
+}
+
+/// The text of a file without its byte order mark.
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    let bytes = std::fs::read(path)
+        .with_context(|| format!("cannot read the data file {}", path.display()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        anyhow::anyhow!(
+            "{}, line {line}: not UTF-8; convert the file first",
+            path.display()
+        )
+    })?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
+}
+
+/// An error at a line, counted from 1; the caller adds the file.
+fn at_line(number: usize, what: impl std::fmt::Display) -> anyhow::Error {
+    anyhow::anyhow!("line {number}: {what}")
+}
+
+#[cfg(test)]
+mod tests;

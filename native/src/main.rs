@@ -1,0 +1,7 @@
+//! The `muse` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    muse::cli::main()
+}

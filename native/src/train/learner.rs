@@ -1,0 +1,407 @@
+//! The model as burn-train trains it: a step's forward and backward pass, clipping, and AdamW with a rate for each part.
+
+use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
+use burn::optim::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
+use burn::optim::lr_scheduler::{LrScheduler, LrSchedulerRecord};
+use burn::optim::{
+    AdamW, AdamWConfig, DynOptimizer, DynState, GradientsParams, LearningRate, ModuleOptimizer,
+    StateSink, StateSource,
+};
+use burn::tensor::kind::BridgeTensor;
+use burn::tensor::{Device, ExecutionError, Tensor};
+use burn::train::metric::{Adaptor, LossInput};
+use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
+use muse_core::MuseConfig;
+use muse_core::batch::Batch;
+use muse_core::model::{Muse, Predictions};
+
+use super::config::{HeadWeights, TrainConfig, TrainSection};
+use super::feed::{StepInput, ValidInput};
+
+/// A model in training.
+#[derive(Module, Debug)]
+pub struct Trainee {
+    /// The model.
+    pub muse: Muse,
+    #[module(skip)]
+    settings: Settings,
+}
+
+/// What a step needs besides the weights.
+#[derive(Clone, Debug)]
+struct Settings {
+    config: MuseConfig,
+    weights: HeadWeights,
+    clip: f64,
+    pad: u32,
+    device: Device,
+}
+
+/// The parts of a step's loss, still on the device.
+#[derive(Clone)]
+pub struct StepOutput {
+    /// The weighted sum, `[1]`.
+    pub total: Tensor<1>,
+    /// CRF negative log-likelihood of a sentence, `[1]`, when the batch had entity labels.
+    pub entities: Option<Tensor<1>>,
+    /// Cross-entropy of a post, `[1]`, when the batch had sentiment labels.
+    pub sentiment: Option<Tensor<1>>,
+}
+
+impl ItemLazy for StepOutput {
+    fn sync(self) -> Result<Self, ExecutionError> {
+        Ok(self)
+    }
+}
+
+impl Adaptor<LossInput> for StepOutput {
+    fn adapt(&self) -> LossInput {
+        LossInput::new(self.total.clone())
+    }
+}
+
+/// A validation batch's answers.
+pub struct Evaluated {
+    /// The posts, as indices into the validation set.
+    pub posts: Vec<usize>,
+    /// One row for each window of these posts, in order.
+    pub predictions: Predictions,
+}
+
+impl ItemLazy for Evaluated {
+    fn sync(self) -> Result<Self, ExecutionError> {
+        Ok(self)
+    }
+}
+
+impl Trainee {
+    /// Wraps a model; `device` is the one it lives on, with autodiff.
+    pub fn new(
+        muse: Muse,
+        config: MuseConfig,
+        train: &TrainSection,
+        pad: u32,
+        device: &Device,
+    ) -> Self {
+        Self {
+            muse,
+            settings: Settings {
+                config,
+                weights: train.weights.clone(),
+                clip: train.clip,
+                pad,
+                device: device.clone(),
+            },
+        }
+    }
+
+    fn loss(&self, batch: &Batch) -> StepOutput {
+        let output = self.muse.forward(batch);
+        let losses = self.muse.losses(batch, &output);
+        let weights = &self.settings.weights;
+        let parts = [
+            losses.entities.clone().map(|l| l * weights.entities),
+            losses.sentiment.clone().map(|l| l * weights.sentiment),
+        ];
+        let total = parts
+            .into_iter()
+            .flatten()
+            .reduce(|sum, part| sum + part)
+            .unwrap_or_else(|| Tensor::zeros([1], &self.settings.device));
+        StepOutput {
+            total,
+            entities: losses.entities.map(Tensor::detach),
+            sentiment: losses.sentiment.map(Tensor::detach),
+        }
+    }
+}
+
+impl TrainStep for Trainee {
+    type Input = StepInput;
+    type Output = StepOutput;
+
+    fn step(&self, input: StepInput) -> TrainOutput<StepOutput> {
+        let settings = &self.settings;
+        settings.device.seed(input.seed);
+        let batch = Batch::new(
+            &input.examples,
+            &settings.config,
+            settings.pad,
+            &settings.device,
+        );
+        let mut output = self.loss(&batch);
+        // A batch without any label teaches nothing.
+        let grads = match output.entities.is_some() || output.sentiment.is_some() {
+            true => GradientsParams::from_grads(output.total.backward(), self),
+            false => GradientsParams::new(),
+        };
+        output.total = output.total.detach();
+        TrainOutput {
+            grads,
+            item: output,
+        }
+    }
+
+    fn optimize(
+        self,
+        optimizer: &mut ModuleOptimizer,
+        rates: ModuleLearningRate,
+        grads: GradientsParams,
+    ) -> Self {
+        let grads = clip_by_global_norm(&self, grads, self.settings.clip);
+        optimizer.step(rates, self, grads)
+    }
+}
+
+impl InferenceStep for Trainee {
+    type Input = ValidInput;
+    type Output = Evaluated;
+
+    fn step(&self, input: ValidInput) -> Evaluated {
+        let settings = &self.settings;
+        let device = settings.device.clone().inner();
+        let batch = Batch::new(&input.examples, &settings.config, settings.pad, &device);
+        Evaluated {
+            posts: input.posts,
+            predictions: self.muse.predict(&batch),
+        }
+    }
+}
+
+/// Scales all gradients so that their common norm is at most `limit`. Nothing leaves the device.
+///
+/// (burn's own clipping by norm looks at each tensor alone.)
+pub fn clip_by_global_norm<M: Module>(
+    module: &M,
+    mut grads: GradientsParams,
+    limit: f64,
+) -> GradientsParams {
+    let mut norm = SquaredNorm {
+        grads: &grads,
+        sum: None,
+    };
+    module.visit(&mut norm);
+    let Some(sum) = norm.sum else { return grads };
+    // As in PyTorch: scaled by limit / (norm + 1e-6), when that is below 1.
+    let factor = ((sum.sqrt() + 1e-6).recip() * limit).clamp_max(1.0);
+    module.visit(&mut Scale {
+        grads: &mut grads,
+        factor,
+    });
+    grads
+}
+
+struct SquaredNorm<'a> {
+    grads: &'a GradientsParams,
+    sum: Option<Tensor<1>>,
+}
+
+impl ModuleVisitor for SquaredNorm<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.get::<D>(param.id) {
+            let squared = grad.square().sum();
+            self.sum = Some(match self.sum.take() {
+                Some(sum) => sum + squared,
+                None => squared,
+            });
+        }
+    }
+}
+
+struct Scale<'a> {
+    grads: &'a mut GradientsParams,
+    factor: Tensor<1>,
+}
+
+impl ModuleVisitor for Scale<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.remove::<D>(param.id) {
+            let factor = self.factor.clone().unsqueeze::<D>();
+            self.grads.register(param.id, grad * factor);
+        }
+    }
+}
+
+/// AdamW for matrices, and without decay for everything of one dimension: biases, normalisations, the CRF's ends.
+pub fn optimizer(muse: &Trainee, train: &TrainSection, device: &Device) -> ModuleOptimizer {
+    let adamw = |decay: f64| OnDevice {
+        inner: AdamWConfig::new()
+            .with_epsilon(1e-8)
+            .with_weight_decay(decay as f32)
+            .build(),
+        device: device.clone().inner(),
+    };
+    // By path, not by id: a restored model has the ids of its checkpoint.
+    let mut plain = Undecayed::default();
+    muse.visit(&mut plain);
+    ModuleOptimizer::from(AdamWConfig::new().build())
+        .with_group(ParamGroup::all(), adamw(train.weight_decay), None)
+        .with_group(ParamGroup::from_paths(plain.paths), adamw(0.0), None)
+}
+
+/// Collects what decay would only hurt: vectors, and the learned rows `[1, d]`.
+#[derive(Default)]
+struct Undecayed {
+    at: Vec<String>,
+    paths: Vec<String>,
+}
+
+impl ModuleVisitor for Undecayed {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.at.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.at.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let shape = param.lazy_shape();
+        if D < 2 || shape.as_slice()[..D - 1].iter().all(|&n| n == 1) {
+            self.paths.push(self.at.join("."));
+        }
+    }
+}
+
+/// AdamW whose restored state goes to the training's device.
+///
+/// burn restores optimiser states to `Device::default()`, which follows the build's features, not the hardware: where
+/// there is no GPU that panics.
+struct OnDevice {
+    inner: AdamW,
+    device: Device,
+}
+
+impl DynOptimizer for OnDevice {
+    fn step_dyn(
+        &self,
+        rank: usize,
+        rate: LearningRate,
+        tensor: BridgeTensor,
+        grad: BridgeTensor,
+        state: Option<DynState>,
+    ) -> (BridgeTensor, Option<DynState>) {
+        self.inner.step_dyn(rank, rate, tensor, grad, state)
+    }
+
+    fn to_device_dyn(&self, state: DynState, device: &Device) -> DynState {
+        self.inner.to_device_dyn(state, device)
+    }
+
+    fn state_flatten(&self, prefix: &str, state: &DynState, out: &mut StateSink) {
+        self.inner.state_flatten(prefix, state, out);
+    }
+
+    fn state_unflatten(
+        &self,
+        rank: usize,
+        prefix: &str,
+        source: &mut StateSource,
+        _default: &Device,
+    ) -> Option<DynState> {
+        self.inner
+            .state_unflatten(rank, prefix, source, &self.device)
+    }
+}
+
+/// Linear warm-up, then linear decay to 0, with a peak rate for each part of the model.
+pub fn schedule(config: &TrainConfig, steps: usize) -> anyhow::Result<ModuleLrScheduler> {
+    let rates = &config.train.rates;
+    let warmup = (config.train.warmup * steps as f64).round() as usize;
+    let triangle = |peak| Triangle {
+        peak,
+        warmup,
+        steps,
+        step: 0,
+    };
+    let group = |pattern: &str| {
+        ParamGroup::from_regex(pattern).map_err(|error| anyhow::anyhow!("{pattern}: {error:?}"))
+    };
+    Ok(ModuleLrScheduler::new(triangle(rates.exchange))
+        .with_group(group(r"^muse\.text\.")?, triangle(rates.text))
+        .with_group(group(r"^muse\.image\.")?, triangle(rates.image))
+        .with_group(
+            group(r"^muse\.(entities|sentiment|word_shapes)\.")?,
+            triangle(rates.heads),
+        )
+        .with_group(group(r"\.crf\.")?, triangle(rates.crf)))
+}
+
+#[derive(Clone, Debug)]
+struct Triangle {
+    peak: f64,
+    warmup: usize,
+    steps: usize,
+    step: usize,
+}
+
+impl LrScheduler for Triangle {
+    fn step(&mut self) -> LearningRate {
+        let step = self.step;
+        self.step += 1;
+        let share = match step < self.warmup {
+            true => (step + 1) as f64 / self.warmup as f64,
+            false => {
+                self.steps.saturating_sub(step) as f64 / (self.steps - self.warmup).max(1) as f64
+            }
+        };
+        self.peak * share
+    }
+
+    fn to_record(&self) -> LrSchedulerRecord {
+        LrSchedulerRecord::new().with_scalar("step", self.step as u64)
+    }
+
+    fn load_record(&mut self, record: LrSchedulerRecord) {
+        if let Some(step) = record.scalar::<u64>("step") {
+            self.step = step as usize;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::nn::{Linear, LinearConfig};
+
+    #[test]
+    fn rates_rise_and_fall() {
+        let mut rate = Triangle {
+            peak: 2.0,
+            warmup: 2,
+            steps: 6,
+            step: 0,
+        };
+        let rates: Vec<f64> = (0..7).map(|_| rate.step()).collect();
+        assert_eq!(rates, [1.0, 2.0, 2.0, 1.5, 1.0, 0.5, 0.0]);
+        let mut again = Triangle {
+            step: 0,
+            ..rate.clone()
+        };
+        again.load_record(rate.to_record());
+        assert_eq!(again.step, 7);
+    }
+
+    #[test]
+    fn clipping_looks_at_all_gradients_together() {
+        let device = Device::flex().autodiff();
+        let linear: Linear = LinearConfig::new(3, 2).init(&device);
+        let loss = |scale: f64| {
+            let x = Tensor::<2>::from_floats([[1.0, 2.0, 3.0]], &device) * scale;
+            linear.forward(x).sum().backward()
+        };
+        let norm = |grads: &GradientsParams| {
+            let mut squared = SquaredNorm { grads, sum: None };
+            linear.visit(&mut squared);
+            squared.sum.unwrap().sqrt().into_scalar::<f32>()
+        };
+        // Of the weight 2·(1 + 4 + 9), of the bias 2.
+        let grads = GradientsParams::from_grads(loss(1.0), &linear);
+        assert!((norm(&grads) - 30f32.sqrt()).abs() < 1e-4);
+        let clipped = clip_by_global_norm(&linear, grads, 1.0);
+        assert!((norm(&clipped) - 1.0).abs() < 1e-4);
+        let small = GradientsParams::from_grads(loss(1.0), &linear);
+        let kept = clip_by_global_norm(&linear, small, 100.0);
+        assert!((norm(&kept) - 30f32.sqrt()).abs() < 1e-4);
+    }
+}

@@ -1,0 +1,429 @@
+//! `muse train`: from a configuration and data to a model file.
+//!
+//! `config` → `corpus` (samples in pieces) and `gallery` (pictures) → `feed` (batches) → `learner` (steps) in `epochs`
+//! (validation, best model, `checkpoint`s), reported by `report` and `progress`.
+
+pub mod checkpoint;
+pub mod config;
+pub mod corpus;
+pub mod epochs;
+pub mod feed;
+pub mod gallery;
+pub mod learner;
+pub mod progress;
+pub mod report;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, bail, ensure};
+use burn::module::{Module, ParamGroup};
+use burn::tensor::Device;
+use burn::train::logger::InMemoryMetricLogger;
+use burn::train::metric::LossMetric;
+use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
+use muse_core::MuseConfig;
+use muse_core::file::ModelFile;
+use muse_core::model::Muse;
+use muse_core::text::tokenizer::TextTokenizer;
+use muse_core::weights::{StateDict, apply_state, load_bert, load_cnn, state_dict};
+
+use self::checkpoint::{AtomicCheckpointer, KeepTwo, PARTS};
+use self::config::{TrainConfig, Tune};
+use self::epochs::Epochs;
+use self::feed::{PhotoNoise, TrainFeed, ValidFeed};
+use self::gallery::Gallery;
+use self::learner::Trainee;
+use self::progress::Bar;
+use self::report::{MetricsFile, ValidSet};
+use crate::data::cache::FeatureCache;
+use crate::data::{Sample, classes_of, read_source, tags_of};
+use crate::device::DeviceChoice;
+use crate::output::write_file;
+use crate::weights::{read_bert_folder, read_state_dict};
+
+/// What `muse train` was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// The TOML file.
+    pub config: PathBuf,
+    /// The run's folder.
+    pub out: PathBuf,
+    /// A model file to start from.
+    pub init: Option<PathBuf>,
+    /// Whether to go on from the last checkpoint.
+    pub resume: bool,
+    /// `key=value` overrides of the configuration.
+    pub overrides: Vec<String>,
+    /// Where to train.
+    pub device: DeviceChoice,
+}
+
+/// The files of a run's folder.
+struct RunFolder {
+    config: PathBuf,
+    metrics: PathBuf,
+    best: PathBuf,
+    checkpoints: PathBuf,
+}
+
+/// Trains.
+///
+/// # Errors
+///
+/// When the configuration, the data, the pretrained weights or the run's folder cannot be used, or the disk fails; what a
+/// run has saved until then stays whole.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let config = TrainConfig::load(&options.config, &options.overrides)?;
+    let (folder, done) = RunFolder::open(&options, &config)?;
+    let chosen = options.device.open()?;
+    let device = chosen.device.clone().autodiff();
+
+    let train = read_sources(&config, &config.data.train)?;
+    let valid = read_sources(&config, &config.data.valid)?;
+    let samples = || train.iter().flat_map(|(_, samples)| samples);
+    let labels = (tags_of(samples()), classes_of(samples()));
+    let Start {
+        muse,
+        config: model,
+        tokenizer,
+    } = Start::new(&options, &config, labels, &chosen.device)?;
+
+    let prepare = |sets: Vec<(String, Vec<Sample>)>| -> anyhow::Result<_> {
+        let mut posts = Vec::new();
+        let mut ranges = Vec::new();
+        for (title, samples) in sets {
+            let first = posts.len();
+            posts.extend(corpus::prepare(samples, &title, &model, &tokenizer)?);
+            ranges.push(ValidSet {
+                title,
+                posts: first..posts.len(),
+            });
+        }
+        Ok((posts, ranges))
+    };
+    let (train_posts, _) = prepare(train)?;
+    let (valid_posts, sets) = prepare(valid)?;
+    corpus::check_labels(&train_posts)?;
+
+    let workers = config.train.workers.max(1);
+    let gallery = Arc::new(open_gallery(&config, &model, &muse, &chosen.device)?);
+    let strays = corpus::pictures(&train_posts);
+    ensure!(
+        config.train.stray_photos == 0.0 || !strays.is_empty(),
+        "train.stray_photos is {}, but the training data has no photo; set it to 0 or add a source with photos",
+        config.train.stray_photos
+    );
+    let pictures = corpus::pictures(train_posts.iter().chain(&valid_posts));
+    if !pictures.is_empty() {
+        let bar = progress::bar(pictures.len(), "pictures");
+        bar.set_prefix("features");
+        gallery.fill(&pictures, workers, &bar)?;
+        bar.finish_and_clear();
+    }
+
+    let feed = Arc::new(TrainFeed::new(
+        train_posts,
+        strays,
+        PhotoNoise {
+            stray: config.train.stray_photos,
+            withheld: config.train.withheld_photos,
+        },
+        Arc::clone(&gallery),
+        (config.train.batch_size, workers, config.seed),
+    ));
+    let steps = feed.steps();
+    let total = steps * config.train.epochs;
+    if done >= total {
+        eprintln!("this run is complete: {}", folder.best.display());
+        return Ok(());
+    }
+    ensure!(
+        done == 0 || folder.best.exists() || done < steps,
+        "{} is gone; train anew into another folder",
+        folder.best.display()
+    );
+
+    // Loaded weights carry no gradients; here they do, where they are wanted.
+    let muse = freeze(&config, muse.train().set_require_grad(true))?;
+    let trainee = Trainee::new(muse, model.clone(), &config.train, tokenizer.pad(), &device);
+    let optimizer = learner::optimizer(&trainee, &config.train, &device);
+    let schedule = learner::schedule(&config, total)?;
+    let valid_posts = Arc::new(valid_posts);
+    let valid_feed = Arc::new(ValidFeed::new(
+        Arc::clone(&valid_posts),
+        gallery,
+        config.train.batch_size,
+        workers,
+    ));
+
+    let bar = progress::bar(total, "steps");
+    bar.set_position(done as u64);
+    bar.reset_eta();
+    let failure = Arc::new(Mutex::new(None));
+    let epochs = Epochs {
+        feed: Arc::clone(&feed),
+        done,
+        posts: valid_posts,
+        sets,
+        config: model,
+        tokenizer,
+        best: folder.best.clone(),
+        metrics: Mutex::new(MetricsFile::open(&folder.metrics, done / steps)?),
+        bar: bar.clone(),
+        failure: Arc::clone(&failure),
+    };
+    let interrupter = Interrupter::new();
+    stop_on_ctrl_c(&interrupter)?;
+    let checkpointer = |part| AtomicCheckpointer::new(&folder.checkpoints, PARTS[part]);
+    let mut training = SupervisedTraining::new(&options.out, feed, valid_feed)
+        .num_epochs(config.train.epochs)
+        .with_training_strategy(TrainingStrategy::Custom(Arc::new(epochs)))
+        .with_custom_checkpointers(checkpointer(0), checkpointer(1), checkpointer(2))
+        .with_checkpointing_strategy(KeepTwo::after((done > 0).then_some(done)))
+        .with_metric_logger(InMemoryMetricLogger::default())
+        .with_application_logger(None)
+        .with_interrupter(interrupter)
+        .renderer(Box::new(Bar::new(bar, steps)))
+        .metric_train_numeric(LossMetric::new());
+    if done > 0 {
+        training = training.checkpoint(done);
+        eprintln!("going on after step {done} of {total}");
+    }
+    let result = training.launch(Learner::new(trainee, optimizer, schedule));
+    drop(result.renderer);
+
+    if let Some(error) = failure
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
+    {
+        return Err(error);
+    }
+    if let Some(error) = result.error {
+        bail!("{error}");
+    }
+    match result.interrupted {
+        Some(_) => bail!(
+            "interrupted; what was learned is saved, go on with: muse train {} --out {} --resume",
+            options.config.display(),
+            options.out.display()
+        ),
+        None => {
+            eprintln!("the best model: {}", folder.best.display());
+            Ok(())
+        }
+    }
+}
+
+impl RunFolder {
+    /// Prepares the folder; gives the steps that are done already.
+    fn open(options: &Options, config: &TrainConfig) -> anyhow::Result<(Self, usize)> {
+        let out = &options.out;
+        let folder = Self {
+            config: out.join("config.toml"),
+            metrics: out.join("metrics.csv"),
+            best: out.join("best.muse"),
+            checkpoints: out.join("checkpoints"),
+        };
+        std::fs::create_dir_all(&folder.checkpoints)
+            .with_context(|| format!("cannot make the run's folder {}", out.display()))?;
+        let echo = toml::to_string(config)?;
+        let known = match std::fs::read_to_string(&folder.config) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("cannot read {}", folder.config.display()));
+            }
+        };
+        let done = checkpoint::newest(&folder.checkpoints)
+            .with_context(|| format!("cannot read {}", folder.checkpoints.display()))?;
+        match (known, options.resume) {
+            (Some(_), false) => bail!(
+                "{} holds a run already; --resume goes on with it, another --out begins anew",
+                out.display()
+            ),
+            (Some(known), true) if known != echo => bail!(
+                "the configuration is not that of the run in {0} (see {1}); resume with the same one, or begin \
+                 anew with another --out",
+                out.display(),
+                folder.config.display()
+            ),
+            (None, true) => bail!(
+                "there is no run in {}; leave out --resume to begin one",
+                out.display()
+            ),
+            (None, false) => write_file(&folder.config, echo.as_bytes())?,
+            (Some(_), true) => {}
+        }
+        Ok((folder, done.unwrap_or(0)))
+    }
+}
+
+fn read_sources(
+    config: &TrainConfig,
+    sources: &[crate::data::Source],
+) -> anyhow::Result<Vec<(String, Vec<Sample>)>> {
+    sources
+        .iter()
+        .map(|source| Ok((source.title(), read_source(source, &config.base)?)))
+        .collect()
+}
+
+/// The model that a run starts from, on the device without autodiff.
+struct Start {
+    muse: Muse,
+    config: MuseConfig,
+    tokenizer: TextTokenizer,
+}
+
+impl Start {
+    fn new(
+        options: &Options,
+        config: &TrainConfig,
+        (tags, classes): (Vec<String>, Vec<String>),
+        device: &Device,
+    ) -> anyhow::Result<Self> {
+        device.seed(config.seed);
+        match &options.init {
+            Some(path) => Self::from_model(path, config, tags, classes, device),
+            None => Self::from_encoders(config, tags, classes, device),
+        }
+    }
+
+    fn from_encoders(
+        config: &TrainConfig,
+        tags: Vec<String>,
+        classes: Vec<String>,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
+        let model = config.model_config(tags, classes)?;
+        let Some(folder) = &config.model.text.folder else {
+            bail!("model.text.folder is needed to train: the pretrained text encoder");
+        };
+        let encoder = read_bert_folder(&config.path(folder))?;
+        let weights = config.path(&config.model.image.weights);
+        let state = read_state_dict(&weights)?;
+        let mut muse = Muse::new(&model, device)?;
+        muse.text = load_bert(muse.text, encoder.state)
+            .with_context(|| format!("the text encoder in {}", folder.display()))?;
+        muse.image = load_cnn(muse.image, model.image.encoder, state)
+            .with_context(|| format!("the image encoder {}", weights.display()))?;
+        Ok(Self {
+            muse,
+            config: model,
+            tokenizer: encoder.tokenizer,
+        })
+    }
+
+    /// Shape and weights are the file's. A head whose labels cover the data's is kept; else it begins anew.
+    fn from_model(
+        path: &Path,
+        config: &TrainConfig,
+        tags: Vec<String>,
+        classes: Vec<String>,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
+        let bytes = std::fs::read(path)
+            .with_context(|| format!("cannot read the model {}", path.display()))?;
+        let mut file = ModelFile::from_bytes(&bytes)
+            .with_context(|| format!("cannot use the model {}", path.display()))?;
+        let pick = |own: &[String], data: Vec<String>| match own.is_empty() {
+            true => data,
+            false => own.to_vec(),
+        };
+        for (known, wanted, head) in [
+            (
+                &mut file.config.tags,
+                pick(&config.model.tags, tags),
+                "entities.",
+            ),
+            (
+                &mut file.config.classes,
+                pick(&config.model.classes, classes),
+                "sentiment.",
+            ),
+        ] {
+            if wanted.iter().all(|label| known.contains(label)) {
+                continue;
+            }
+            eprintln!(
+                "the labels {} are not all among the model's; the head {head} begins anew",
+                wanted.join(", ")
+            );
+            *known = wanted;
+            file.state.retain(|name, _| !name.starts_with(head));
+        }
+        file.config.validate()?;
+        let fresh = Muse::new(&file.config, device)?;
+        let mut state: StateDict = state_dict(&fresh);
+        state.extend(file.state);
+        Ok(Self {
+            muse: apply_state(fresh, state)?,
+            config: file.config,
+            tokenizer: file.tokenizer,
+        })
+    }
+}
+
+fn open_gallery(
+    config: &TrainConfig,
+    model: &MuseConfig,
+    muse: &Muse,
+    device: &Device,
+) -> anyhow::Result<Gallery> {
+    Ok(match config.model.image.tune {
+        Tune::Frozen => {
+            let folder = config.path(&config.cache.folder);
+            let cache = FeatureCache::open(folder, config.cache.limit_mb.saturating_mul(1 << 20))?;
+            Gallery::features(
+                muse.image.clone().valid(),
+                model.image.clone(),
+                cache,
+                device.clone(),
+            )
+        }
+        Tune::Last(_) | Tune::Whole => Gallery::Pixels(model.image.preparation.clone()),
+    })
+}
+
+/// Takes the gradients off what of the image encoder is not trained.
+fn freeze(config: &TrainConfig, muse: Muse) -> anyhow::Result<Muse> {
+    let image = ParamGroup::from_regex(r"^image\.").map_err(|e| anyhow::anyhow!("{e:?}"))?;
+    Ok(match config.model.image.tune {
+        Tune::Whole => muse,
+        Tune::Frozen => muse.set_require_grad_group(image, false),
+        Tune::Last(stages) => {
+            let known = muse.image.stages();
+            ensure!(
+                (1..=known.len()).contains(&stages),
+                "model.image.tune.last is {stages}; the image encoder has 1 to {} stages",
+                known.len()
+            );
+            let mut muse = muse.set_require_grad_group(image, false);
+            for stage in &known[known.len() - stages..] {
+                let pattern = format!(r"^image\.(.*\.)?{}\.", stage.replace('.', r"\."));
+                let group = ParamGroup::from_regex(&pattern)
+                    .map_err(|e| anyhow::anyhow!("{pattern}: {e:?}"))?;
+                muse = muse.set_require_grad_group(group, true);
+            }
+            muse
+        }
+    })
+}
+
+/// The first Ctrl-C stops after the step and saves; the second ends at once.
+fn stop_on_ctrl_c(interrupter: &Interrupter) -> anyhow::Result<()> {
+    let interrupter = interrupter.clone();
+    let asked = AtomicBool::new(false);
+    ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping after this step, then saving; once more ends at once, without saving");
+        interrupter.stop(Some("Ctrl-C"));
+    })
+    .context("cannot listen for Ctrl-C")
+}

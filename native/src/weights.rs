@@ -1,0 +1,117 @@
+//! Pretrained weights on disk: PyTorch's `.pth`, `.safetensors`, and Hugging Face's BERT folders.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use burn_store::pytorch_reader::{DType, PytorchReader, Tensor};
+use half::{bf16, f16};
+use muse_core::config::BertConfig;
+use muse_core::text::tokenizer::TextTokenizer;
+use muse_core::weights::{NamedTensor, StateDict, read_safetensors};
+
+/// A pretrained text encoder.
+pub struct BertFolder {
+    /// From `config.json`.
+    pub config: BertConfig,
+    /// From `model.safetensors`, under the names it has there.
+    pub state: StateDict,
+    /// From `tokenizer.json`.
+    pub tokenizer: TextTokenizer,
+}
+
+/// Reads a Hugging Face folder: `config.json`, `model.safetensors`, `tokenizer.json`.
+///
+/// # Errors
+///
+/// When one of the three is missing, damaged, or not that of a BERT.
+pub fn read_bert_folder(folder: &Path) -> Result<BertFolder> {
+    let read = |name: &str| {
+        let path = folder.join(name);
+        std::fs::read(&path).with_context(|| {
+            format!(
+                "cannot read {}; a text encoder is a folder with config.json, model.safetensors and tokenizer.json \
+                 (`cargo xtask weights` gets the default one)",
+                path.display()
+            )
+        })
+    };
+    let within = |name: &str| folder.join(name).display().to_string();
+
+    let name = "config.json";
+    let config = serde_json::from_slice(&read(name)?)
+        .with_context(|| format!("{} is not that of a BERT", within(name)))?;
+    let name = "tokenizer.json";
+    let tokenizer = TextTokenizer::from_bytes(&read(name)?).with_context(|| within(name))?;
+    let name = "model.safetensors";
+    let state = read_safetensors(&read(name)?).with_context(|| within(name))?;
+    Ok(BertFolder {
+        config,
+        state,
+        tokenizer,
+    })
+}
+
+/// Reads a file of weights, PyTorch's (`.pth`, `.pt`, `.bin`) or safetensors; which of them, its content tells.
+///
+/// # Errors
+///
+/// When it cannot be read or is neither of both.
+pub fn read_state_dict(path: &Path) -> Result<StateDict> {
+    let shown = path.display();
+    let missing =
+        || format!("cannot read {shown}; `cargo xtask weights` gets the default encoders");
+    if is_safetensors(path).with_context(missing)? {
+        let bytes = std::fs::read(path).with_context(missing)?;
+        return read_safetensors(&bytes).with_context(|| shown.to_string());
+    }
+    let tensors = PytorchReader::new(path)
+        .with_context(|| format!("{shown} is neither a PyTorch nor a safetensors file"))?
+        .into_tensors();
+    if tensors.is_empty() {
+        bail!("{shown} holds no tensor");
+    }
+    // A training checkpoint keeps the weights one step deeper.
+    let nested = tensors.keys().all(|name| name.starts_with("state_dict."));
+    tensors
+        .into_iter()
+        .map(|(name, tensor)| {
+            let name = match name.strip_prefix("state_dict.") {
+                Some(inner) if nested => inner.to_owned(),
+                _ => name,
+            };
+            let tensor = to_f32(&tensor).with_context(|| format!("{shown}, tensor `{name}`"))?;
+            Ok((name, tensor))
+        })
+        .collect()
+}
+
+/// Eight bytes of length, then JSON.
+fn is_safetensors(path: &Path) -> io::Result<bool> {
+    let mut start = Vec::new();
+    File::open(path)?.take(9).read_to_end(&mut start)?;
+    Ok(start.len() == 9 && start[8] == b'{' && start[4..8] == [0; 4])
+}
+
+fn to_f32(tensor: &Tensor) -> Result<NamedTensor> {
+    let bytes = tensor.read()?; // native-endian
+    let data = match tensor.dtype() {
+        DType::F64 => elements(&bytes, |b| f64::from_ne_bytes(b) as f32),
+        DType::F32 => elements(&bytes, f32::from_ne_bytes),
+        DType::F16 => elements(&bytes, |b| f16::from_ne_bytes(b).to_f32()),
+        DType::BF16 => elements(&bytes, |b| bf16::from_ne_bytes(b).to_f32()),
+        // Counters, which no loader here needs, but which it may name.
+        DType::I64 => elements(&bytes, |b| i64::from_ne_bytes(b) as f32),
+        DType::I32 => elements(&bytes, |b| i32::from_ne_bytes(b) as f32),
+        DType::U8 | DType::Bool => elements(&bytes, |[b]: [u8; 1]| f32::from(b)),
+        other => bail!("is stored as {other:?}, which is not read here"),
+    };
+    let shape = tensor.shape().to_vec();
+    Ok(NamedTensor { shape, data })
+}
+
+fn elements<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    let (chunks, _) = bytes.as_chunks::<N>();
+    chunks.iter().map(|chunk| read(*chunk)).collect()
+}
