@@ -1,7 +1,7 @@
 //! Multi-head self-attention, as the text encoder and the CrossTransformer use it.
 
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::nn::{Dropout, DropoutConfig, Initializer, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 
@@ -40,6 +40,12 @@ impl SelfAttention {
         }
     }
 
+    /// The same layer with an output of 0; see [`silent`].
+    pub(crate) fn silent(mut self, device: &Device) -> Self {
+        self.output = silent(&self.output, device);
+        self
+    }
+
     /// Attends over `rows` `[B, N, d]`; `key_bias` `[B, 1, 1, N]` is added to the scores of the keys.
     pub fn forward(&self, rows: Tensor<3>, key_bias: Option<&Tensor<4>>) -> Attended {
         let [batch, length, d_model] = rows.dims();
@@ -73,6 +79,17 @@ impl SelfAttention {
             weights,
         }
     }
+}
+
+/// A layer of the same sizes whose output is 0 until it is trained.
+///
+/// A residual branch that begins so leaves its input as it is: layers that are new do not garble what a pretrained encoder
+/// says before they have learned something (compare Zhang et al. 2019, arXiv:1901.09321).
+pub(crate) fn silent(linear: &Linear, device: &Device) -> Linear {
+    let [d_input, d_output] = linear.weight.lazy_shape().dims();
+    LinearConfig::new(d_input, d_output)
+        .with_initializer(Initializer::Zeros)
+        .init(device)
 }
 
 /// The additive bias that hides keys: 0 where `mask` `[B, N]` is 1, and a number whose exponential is 0 elsewhere.

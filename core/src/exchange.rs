@@ -12,7 +12,7 @@ use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear, Linea
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::attention::SelfAttention;
+use crate::attention::{SelfAttention, silent};
 use crate::config::ExchangeConfig;
 
 /// One of the two streams: its rows and how often each counts.
@@ -145,6 +145,17 @@ impl CrossTransformer {
         }
     }
 
+    /// The same layers, whose residual branches give 0 until they are trained.
+    ///
+    /// With this start the entities of Twitter-2017 are found better than with random branches.
+    pub fn silent(mut self, device: &Device) -> Self {
+        for layer in &mut self.layers {
+            layer.attention = layer.attention.clone().silent(device);
+            layer.linear2 = silent(&layer.linear2, device);
+        }
+        self
+    }
+
     /// Runs both streams through all layers.
     pub fn forward(&self, text: Stream, image: Stream) -> Crossed {
         let [mut text_rows, mut image_rows] = [text.rows, image.rows];
@@ -156,14 +167,12 @@ impl CrossTransformer {
 
             let mut chosen = [None, None];
             if (self.first_layer..=self.last_layer).contains(&index) {
-                // Both means are taken before any row is changed.
-                let text_mean = text.copies.mean(&text_rows);
-                let image_mean = image.copies.mean(&image_rows);
-                let text_chosen = text.copies.choose(&text_scores);
-                let image_chosen = image.copies.choose(&image_scores);
-                text_rows = self.exchange(text_rows, image_mean, &text_chosen);
-                image_rows = self.exchange(image_rows, text_mean, &image_chosen);
-                chosen = [Some(text_chosen), Some(image_chosen)];
+                let [text_done, image_done] = self.exchange(
+                    (text_rows, &text_scores, &text.copies),
+                    (image_rows, &image_scores, &image.copies),
+                );
+                (text_rows, image_rows) = (text_done.0, image_done.0);
+                chosen = [Some(text_done.1), Some(image_done.1)];
             }
 
             text_rows = layer.feed_forward(text_rows);
@@ -187,8 +196,24 @@ impl CrossTransformer {
         }
     }
 
+    /// The exchange of one layer. Takes each stream's rows `[B, 1 + n, d]` and their [scores], text first; gives its new
+    /// rows, and which of them were chosen.
+    pub fn exchange(
+        &self,
+        text: (Tensor<3>, &Tensor<2>, &Copies),
+        image: (Tensor<3>, &Tensor<2>, &Copies),
+    ) -> [(Tensor<3>, Tensor<2>); 2] {
+        // Both means are taken before any row is changed.
+        let text_mean = text.2.mean(&text.0);
+        let image_mean = image.2.mean(&image.0);
+        [(text, image_mean), (image, text_mean)].map(|((rows, scores, copies), mean)| {
+            let chosen = copies.choose(scores);
+            (self.replace(rows, mean, &chosen), chosen)
+        })
+    }
+
     /// `row + mean` (or the mean alone) where `chosen` is 1.
-    fn exchange(&self, rows: Tensor<3>, mean: Tensor<3>, chosen: &Tensor<2>) -> Tensor<3> {
+    fn replace(&self, rows: Tensor<3>, mean: Tensor<3>, chosen: &Tensor<2>) -> Tensor<3> {
         let chosen = chosen.clone().unsqueeze_dim::<3>(2); // [B, 1 + n, 1]
         let rows = if self.replace_only {
             rows * (chosen.clone().neg() + 1.0)
@@ -217,12 +242,7 @@ impl Layer {
         let attended = self
             .attention
             .forward(rows.clone(), copies.key_bias.as_ref());
-        let scores = attended
-            .weights
-            .detach()
-            .narrow(2, 0, 1) // the cls query
-            .mean_dim(1)
-            .squeeze_dims::<2>(&[1, 2]);
+        let scores = scores(attended.weights);
         let rows = self
             .norm1
             .forward(rows + self.dropout.forward(attended.rows));
@@ -237,6 +257,16 @@ impl Layer {
         let fed = self.dropout.forward(self.linear2.forward(hidden));
         self.norm2.forward(rows + fed)
     }
+}
+
+/// The attention that the cls row pays to each row, averaged over the heads: `[B, 1 + n]` of `weights`
+/// `[B, heads, 1 + n, 1 + n]`. Without a gradient.
+pub fn scores(weights: Tensor<4>) -> Tensor<2> {
+    weights
+        .detach()
+        .narrow(2, 0, 1) // the cls query
+        .mean_dim(1)
+        .squeeze_dims::<2>(&[1, 2])
 }
 
 #[cfg(test)]

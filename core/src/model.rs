@@ -118,7 +118,7 @@ impl Muse {
             absent: row(),
             text_cls: row(),
             image_cls: row(),
-            cross: CrossTransformer::new(&config.exchange, d, device),
+            cross: CrossTransformer::new(&config.exchange, d, device).silent(device),
             entities: (tags > 0).then(|| EntityHead {
                 fusion: LinearConfig::new(2 * d, d).init(device),
                 dropout: dropout(),
@@ -135,7 +135,11 @@ impl Muse {
 
     /// Runs the model on a batch.
     pub fn forward(&self, batch: &Batch) -> Output {
-        let crossed = self.fuse(batch);
+        self.heads(batch, self.fuse(batch))
+    }
+
+    /// The heads' part of [`Self::forward`].
+    pub fn heads(&self, batch: &Batch, crossed: Crossed) -> Output {
         let emissions = match (&self.entities, &batch.words) {
             (Some(head), Some(words)) => Some(head.forward(&crossed, words, batch.size)),
             _ => None,

@@ -3,6 +3,7 @@
 //! Loading is strict. The whole set is compared with the module before any tensor is made, and everything that is
 //! missing, unexpected or of another shape is reported at once, under the name that the file gives it.
 
+mod foreign;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use thiserror::Error;
 
+use self::foreign::Foreign;
 use crate::config::CnnKind;
 use crate::image::encoder::Cnn;
 use crate::text::bert::Bert;
@@ -249,110 +251,6 @@ pub fn load_cnn(cnn: Cnn, kind: CnnKind, mut dict: StateDict) -> Result<Cnn, Wei
         _ => Foreign::resnet,
     };
     load(cnn, &format!("{kind:?}"), dict, foreign)
-}
-
-/// Where a parameter is found in a file that is not ours.
-struct Foreign {
-    name: String,
-    /// Stored as `[out, in]` where burn has `[in, out]`.
-    transposed: bool,
-}
-
-impl Foreign {
-    fn same(path: &str) -> Self {
-        Self {
-            name: path.to_owned(),
-            transposed: false,
-        }
-    }
-
-    fn bert(path: &str) -> Self {
-        let transposed = path.starts_with("layers.") && path.ends_with(".weight");
-        let name = replace_all(
-            path,
-            &[
-                ("layers.", "encoder.layer."),
-                (".attention_norm.", ".attention.output.LayerNorm."),
-                (".attention.query.", ".attention.self.query."),
-                (".attention.key.", ".attention.self.key."),
-                (".attention.value.", ".attention.self.value."),
-                (".attention.output.weight", ".attention.output.dense.weight"),
-                (".attention.output.bias", ".attention.output.dense.bias"),
-                (".intermediate.", ".intermediate.dense."),
-                (".output_norm.", ".output.LayerNorm."),
-                (".layer_norm.", ".LayerNorm."),
-                (".gamma", ".weight"),
-                (".beta", ".bias"),
-            ],
-        );
-        // The feed-forward's own `output`, as opposed to the attention's.
-        let name = match name.strip_suffix(".output.weight") {
-            Some(layer) => format!("{layer}.output.dense.weight"),
-            None => match name.strip_suffix(".output.bias") {
-                Some(layer) => format!("{layer}.output.dense.bias"),
-                None => name,
-            },
-        };
-        Self { name, transposed }
-    }
-
-    fn resnet(path: &str) -> Self {
-        let name = match path.split_once(".norm.") {
-            None => replace_all(path, &[("downsample.weight", "downsample.0.weight")]),
-            Some((conv, parameter)) => {
-                let norm = replace_all(conv, &[("downsample", "downsample.1"), ("conv", "bn")]);
-                format!("{norm}.{}", norm_parameter(parameter))
-            }
-        };
-        Self {
-            name,
-            transposed: false,
-        }
-    }
-
-    fn efficientnet(path: &str) -> Self {
-        let (module, parameter) = match path.split_once(".norm.") {
-            None => (
-                path.strip_suffix(".weight").unwrap_or(path),
-                None, // the convolution's weight
-            ),
-            Some((conv, parameter)) => (conv, Some(norm_parameter(parameter))),
-        };
-        let (parent, conv) = match module.rsplit_once('.') {
-            Some((block, conv)) => (format!("_{block}."), conv),
-            None => (String::new(), module),
-        };
-        let (conv, norm) = match conv {
-            "stem" => ("_conv_stem", "_bn0"),
-            "expand" => ("_expand_conv", "_bn0"),
-            "depthwise" => ("_depthwise_conv", "_bn1"),
-            "project" => ("_project_conv", "_bn2"),
-            "head" => ("_conv_head", "_bn1"),
-            other => (other, other),
-        };
-        let name = match parameter {
-            None => format!("{parent}{conv}.weight"),
-            Some(parameter) => format!("{parent}{norm}.{parameter}"),
-        };
-        Self {
-            name,
-            transposed: false,
-        }
-    }
-}
-
-fn norm_parameter(name: &str) -> &str {
-    match name {
-        "gamma" => "weight",
-        "beta" => "bias",
-        statistics => statistics,
-    }
-}
-
-fn replace_all(text: &str, pairs: &[(&str, &str)]) -> String {
-    pairs.iter().fold(text.to_owned(), |text, (from, to)| {
-        text.replacen(from, to, 1)
-    })
 }
 
 /// The strict loader: compares first, then puts the tensors in.

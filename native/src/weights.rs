@@ -115,3 +115,64 @@ fn elements<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<
     let (chunks, _) = bytes.as_chunks::<N>();
     chunks.iter().map(|chunk| read(*chunk)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message<T>(result: Result<T>) -> String {
+        match result {
+            Ok(_) => panic!("a broken file was read"),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn files_that_are_no_weights_are_named() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("cnn.pth");
+        let missing = message(read_state_dict(&path));
+        assert!(missing.contains("cnn.pth"), "{missing}");
+        assert!(missing.contains("cargo xtask weights"), "{missing}");
+
+        let header = br#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+        let mut cut = (header.len() as u64).to_le_bytes().to_vec();
+        cut.extend_from_slice(header);
+        for content in [
+            &b""[..],
+            b"no",
+            &[0x80; 100],
+            b"PK\x03\x04 and no more",
+            &cut,
+        ] {
+            std::fs::write(&path, content).expect("the file is written");
+            let text = message(read_state_dict(&path));
+            assert!(text.contains("cnn.pth"), "{text}");
+            assert!(text.contains("safetensors"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_content_tells_the_format() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("misnamed.pth");
+        let header = br#"{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header);
+        bytes.extend([1.5_f32, -2.0].map(f32::to_le_bytes).concat());
+        std::fs::write(&path, bytes).expect("the file is written");
+        let state = read_state_dict(&path).expect("a safetensors file");
+        assert_eq!(state["x"].data, [1.5, -2.0]);
+    }
+
+    #[test]
+    fn an_incomplete_text_encoder_says_what_is_missing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let text = message(read_bert_folder(folder.path()));
+        assert!(text.contains("config.json"), "{text}");
+        std::fs::write(folder.path().join("config.json"), "{}").expect("the file is written");
+        let text = message(read_bert_folder(folder.path()));
+        assert!(text.contains("is not that of a BERT"), "{text}");
+        assert!(text.contains("vocab_size"), "{text}");
+    }
+}

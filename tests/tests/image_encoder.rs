@@ -131,7 +131,7 @@ fn gradients_agree_with_differences() {
                 .sum::<f64>()
                 .sqrt();
             let size = state[*name].data.iter().map(|w| f64::from(*w).powi(2));
-            let step = 3e-5 * size.sum::<f64>().sqrt();
+            let step = 1e-5 * size.sum::<f64>().sqrt();
             let at = |steps: f64| {
                 let mut state = state.clone();
                 let moved = state.get_mut(*name).expect("a parameter");
@@ -141,12 +141,6 @@ fn gradients_agree_with_differences() {
                 let cnn = apply_state(Cnn::new(kind, &plain), state).expect("its own names");
                 exact_loss(&cnn, &plain)
             };
-            for k in [0.3, 1.0, 3.0, 10.0, 30.0] {
-                println!(
-                    "{name} {k} {} {length}",
-                    (at(k) - at(-k)) / (2.0 * step * k)
-                );
-            }
             let slope = (at(1.0) - at(-1.0)) / (2.0 * step);
             assert!(
                 (slope - length).abs() < 0.03 * length,

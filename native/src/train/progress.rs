@@ -1,4 +1,6 @@
-//! Progress of a training on the terminal: bar, rate, time left, loss.
+//! Progress of a training: a bar with rate, time left and loss on a terminal, a line now and then in a log.
+
+use std::time::{Duration, Instant};
 
 use burn::train::LearnerSummary;
 use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
@@ -8,6 +10,9 @@ use burn::train::renderer::{
     MetricsRendererTraining,
 };
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// How often a log gets a line.
+const LOG_EVERY: Duration = Duration::from_secs(30);
 
 /// A bar with rate and time left; `unit` names what is counted. Silent when standard error is not a terminal.
 pub fn bar(length: usize, unit: &str) -> ProgressBar {
@@ -27,16 +32,42 @@ pub struct Bar {
     /// Steps of an epoch.
     steps: usize,
     epoch: usize,
+    loss: f64,
+    /// When the log got its last line, and how many steps were done when the run began.
+    logged: Instant,
+    begun: (Instant, u64),
 }
 
 impl Bar {
     /// Around the bar of the run.
     pub fn new(bar: ProgressBar, steps: usize) -> Self {
+        let now = Instant::now();
+        let begun = (now, bar.position());
         Self {
+            epoch: begun.1 as usize / steps,
             bar,
             steps,
-            epoch: 0,
+            loss: f64::NAN,
+            logged: now,
+            begun,
         }
+    }
+
+    /// What the bar would show, for standard error that is no terminal.
+    fn log(&mut self, position: u64) {
+        if !self.bar.is_hidden() || self.logged.elapsed() < LOG_EVERY {
+            return;
+        }
+        self.logged = Instant::now();
+        let (start, first) = self.begun;
+        let total = self.bar.length().unwrap_or(position);
+        let rate = position.saturating_sub(first) as f64 / start.elapsed().as_secs_f64();
+        let left = total.saturating_sub(position) as f64 / rate.max(1e-9);
+        eprintln!(
+            "step {position} of {total}, {rate:.2} a second, {:.0} min left, loss {:.3}",
+            left / 60.0,
+            self.loss
+        );
     }
 }
 
@@ -52,8 +83,9 @@ impl TrainingProgressLogger for Bar {
     }
 
     fn update_split(&mut self, items_processed: usize) {
-        self.bar
-            .set_position((self.epoch * self.steps + items_processed) as u64);
+        let position = (self.epoch * self.steps + items_processed) as u64;
+        self.bar.set_position(position);
+        self.log(position);
     }
 
     fn end_split(&mut self) {}
@@ -68,7 +100,8 @@ impl TrainingProgressLogger for Bar {
 impl MetricsRendererTraining for Bar {
     fn update_train(&mut self, state: MetricState) {
         if let MetricState::Numeric(_, Some(value)) = state {
-            self.bar.set_message(format!("loss {:.3}", value.current()));
+            self.loss = value.current();
+            self.bar.set_message(format!("loss {:.3}", self.loss));
         }
     }
 
