@@ -79,7 +79,7 @@ pub struct Losses {
 /// What a forward pass gives, read back to the host, for each sample of the batch.
 #[derive(Clone, Debug, Default)]
 pub struct Predictions {
-    /// Row-major `[words, K]`, one for each sample; empty without an entity head.
+    /// Row-major `[words, K]`, one for each sample; each empty without an entity head.
     pub emissions: Vec<Vec<f32>>,
     /// Logits, one row for each sample; empty without a sentiment head.
     pub sentiment: Vec<Vec<f32>>,
@@ -266,11 +266,20 @@ struct ReadShape {
 }
 
 impl Predictions {
+    /// Adds the predictions of the samples that follow.
+    pub fn append(&mut self, mut next: Self) {
+        self.emissions.append(&mut next.emissions);
+        self.sentiment.append(&mut next.sentiment);
+    }
+
     fn from_data(batch: &Batch, shape: ReadShape, data: Vec<burn::tensor::TensorData>) -> Self {
         let mut data = data
             .into_iter()
             .map(|d| d.convert::<f32>().try_to_vec::<f32>().unwrap_or_default());
-        let mut predictions = Self::default();
+        let mut predictions = Self {
+            emissions: vec![Vec::new(); batch.size],
+            sentiment: Vec::new(),
+        };
         if let (Some([width, tags]), Some(words)) = (shape.emissions, &batch.words) {
             let rows = data.next().unwrap_or_default();
             predictions.emissions = rows

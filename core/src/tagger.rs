@@ -17,6 +17,10 @@ use crate::text::splitter::{Word, split};
 use crate::text::tokenizer::{TextTokenizer, Window};
 use crate::weights::{WeightsError, apply_state};
 
+/// Windows that run through the model together: enough to fill a GPU, few enough that a caption of any length fits into
+/// memory.
+const TOGETHER: usize = 64;
+
 /// A caption to tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caption {
@@ -269,10 +273,10 @@ impl Tagger {
     /// Tags several captions in one pass; the answers come in the same order.
     pub fn tag_batch(&self, requests: &[Request]) -> Vec<Tagged> {
         let prepared = self.prepare(requests);
-        if prepared.examples.is_empty() {
-            return Vec::new();
+        let mut predictions = Predictions::default();
+        for group in prepared.examples.chunks(TOGETHER) {
+            predictions.append(self.model.predict(&self.batch(group)));
         }
-        let predictions = self.model.predict(&self.batch(&prepared.examples));
         self.answer(prepared, predictions)
     }
 
@@ -283,11 +287,10 @@ impl Tagger {
     /// When the device fails.
     pub async fn tag_batch_async(&self, requests: &[Request]) -> Result<Vec<Tagged>, TaggerError> {
         let prepared = self.prepare(requests);
-        if prepared.examples.is_empty() {
-            return Ok(Vec::new());
+        let mut predictions = Predictions::default();
+        for group in prepared.examples.chunks(TOGETHER) {
+            predictions.append(self.model.predict_async(&self.batch(group)).await?);
         }
-        let batch = self.batch(&prepared.examples);
-        let predictions = self.model.predict_async(&batch).await?;
         Ok(self.answer(prepared, predictions))
     }
 

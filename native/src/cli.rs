@@ -1,7 +1,7 @@
 //! The command line: parsed raw, then checked into what the commands take, once.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ use crate::{output, train};
 
 /// Finds the entities and the sentiment of captions, with or without their pictures.
 #[derive(Debug, Parser)]
-#[command(name = "muse", version, about, arg_required_else_help = true)]
+#[command(name = "muse", version, arg_required_else_help = true)]
 struct Raw {
     #[command(subcommand)]
     command: RawCommand,
@@ -75,7 +75,7 @@ struct TagArgs {
     #[arg(long, value_name = "MODEL")]
     model: PathBuf,
     /// The caption's picture: JPEG, PNG, WebP or GIF
-    #[arg(long, value_name = "FILE", requires = "caption")]
+    #[arg(long, value_name = "FILE", requires = "caption", conflicts_with_all = ["jsonl", "input"])]
     image: Option<PathBuf>,
     /// Hide entities whose confidence is lower
     #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = probability)]
@@ -92,9 +92,9 @@ struct TagArgs {
     /// File of JSON lines to tag; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "caption")]
     input: Option<PathBuf>,
-    /// At most so many captions of a stream are tagged at a time
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
-    batch_size: usize,
+    /// At most so many captions of a stream are tagged at a time [default: 4 on the CPU, 32 on a GPU]
+    #[arg(long, value_name = "N", value_parser = batch_size)]
+    batch_size: Option<usize>,
     /// Where to run; opening a GPU costs more time than a few captions take
     #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
     device: DeviceChoice,
@@ -132,9 +132,9 @@ struct EvalArgs {
     /// Print JSON, with fractions instead of percentages
     #[arg(long)]
     json: bool,
-    /// Captions tagged at a time
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = batch_size)]
-    batch_size: usize,
+    /// Captions tagged at a time [default: 4 on the CPU, 32 on a GPU]
+    #[arg(long, value_name = "N", value_parser = batch_size)]
+    batch_size: Option<usize>,
     /// Where to run
     #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
     device: DeviceChoice,
@@ -331,7 +331,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&error);
+            output::tell(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -342,14 +342,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// Prints the error and its causes. File names and contents may be in it, so it is cleaned as captions are.
-fn report(error: &anyhow::Error) {
-    let text = format!("{error:#}");
-    let lines: Vec<_> = text.lines().map(output::plain).collect();
-    // Nobody is left to tell when standard error is gone as well.
-    let _ = writeln!(anstream::stderr(), "error: {}", lines.join("\n"));
 }
 
 #[cfg(test)]
@@ -391,7 +383,7 @@ mod tests {
         assert_eq!(tag("--conll a").format, tag::Format::Conll);
         let stream = |input: Option<&str>| tag::Source::Stream {
             input: input.map(PathBuf::from),
-            batch_size: 32,
+            batch_size: None,
         };
         assert_eq!(tag("--jsonl").source, stream(None));
         assert_eq!(tag("--jsonl").format, tag::Format::Json);

@@ -10,11 +10,16 @@ use burn::tensor::wgpu::WgpuInitError;
 use burn::tensor::{Device, DeviceKind, DeviceType};
 use clap::ValueEnum;
 
+use crate::output;
+
 /// cubecl's variable that names the adapter behind [`DeviceKind::DefaultDevice`].
 const DEFAULT_ADAPTER: &str = "CUBECL_WGPU_DEFAULT_DEVICE";
 
 /// How many adapters of one kind are looked for.
 const MAX_ADAPTERS: usize = 8;
+
+/// More batches side by side would take memory rather than save time.
+const MAX_WORKERS: usize = 8;
 
 /// What `--device` asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,6 +39,10 @@ pub struct Chosen {
     pub device: Device,
     /// What it is, for people: `GPU (NVIDIA ...)` or `CPU`.
     pub description: String,
+    /// How many captions are best tagged at a time. A CPU gains nothing from a larger batch and loses by its padding.
+    pub batch_size: usize,
+    /// How many such batches are best tagged side by side. Flex keeps about one core busy; a GPU is busy by itself.
+    pub workers: usize,
 }
 
 impl fmt::Display for Chosen {
@@ -59,12 +68,12 @@ impl DeviceChoice {
             Self::Auto => {
                 let chosen = match real_adapter() {
                     Some(kind) => open(kind).unwrap_or_else(|error| {
-                        eprintln!("the GPU cannot be used: {error:#}");
+                        output::tell(format_args!("the GPU cannot be used: {error:#}"));
                         cpu()
                     }),
                     None => cpu(),
                 };
-                eprintln!("device: {chosen}");
+                output::tell(format_args!("device: {chosen}"));
                 Ok(chosen)
             }
         }
@@ -75,6 +84,10 @@ fn cpu() -> Chosen {
     Chosen {
         device: Device::flex(),
         description: "CPU".into(),
+        batch_size: 4,
+        workers: std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(MAX_WORKERS),
     }
 }
 
@@ -127,5 +140,7 @@ fn open(kind: DeviceKind) -> anyhow::Result<Chosen> {
     Ok(Chosen {
         device,
         description: format!("GPU ({})", name.as_deref().unwrap_or("unnamed")),
+        batch_size: 32,
+        workers: 1,
     })
 }

@@ -3,6 +3,7 @@
 //! A caption is whatever a stranger typed. Nothing of it that could steer a terminal is ever printed as it is.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -34,6 +35,13 @@ pub fn plain(text: &str) -> Cow<'_, str> {
 /// Control characters, line separators, and the marks of the bidirectional algorithm that override an order.
 fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Tells people something on standard error, cleaned as captions are. When nobody is there to be told, so be it.
+pub fn tell(message: impl Display) {
+    let text = message.to_string();
+    let lines: Vec<_> = text.lines().map(plain).collect();
+    let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
 }
 
 /// JSON on one line, in which DEL, the C1 controls and the reordering marks are escaped as well: they can only stand

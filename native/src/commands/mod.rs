@@ -3,18 +3,22 @@
 pub mod eval;
 pub mod export;
 pub mod info;
+pub mod post;
 pub mod stream;
 pub mod tag;
 
 use std::fs::File;
 use std::io::Read;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 
 use anyhow::{Context, bail};
-use burn::tensor::Device;
-use muse_core::Tagger;
 use muse_core::file::ModelFile;
 use muse_core::image::pixels::{self, Pixels};
+use muse_core::{Request, Tagged, Tagger};
+
+use crate::device::DeviceChoice;
 
 /// No picture file is this long: an uncompressed one at the pixel limit is shorter.
 const MAX_PICTURE_BYTES: u64 = 1 << 29;
@@ -24,18 +28,63 @@ fn read_bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// A model that is ready to tag.
-fn load_tagger(path: &Path, device: &Device) -> anyhow::Result<Tagger> {
-    let bytes = read_bytes(path)?;
-    Tagger::from_bytes(&bytes, device)
-        .with_context(|| format!("cannot use {} as a model", path.display()))
-}
-
 /// A model's contents.
 fn load_model_file(path: &Path) -> anyhow::Result<ModelFile> {
     let bytes = read_bytes(path)?;
     ModelFile::from_bytes(&bytes)
         .with_context(|| format!("cannot use {} as a model", path.display()))
+}
+
+/// A model, and how captions are best put to it.
+#[derive(Debug)]
+struct Crew {
+    tagger: Tagger,
+    /// Captions in a batch.
+    batch_size: usize,
+    /// Batches side by side.
+    workers: usize,
+}
+
+impl Crew {
+    /// Opens the device and loads the model; `batch_size` is what suits the device when `None`.
+    fn load(model: &Path, device: DeviceChoice, batch_size: Option<usize>) -> anyhow::Result<Self> {
+        let bytes = read_bytes(model)?;
+        let chosen = device.open()?;
+        let tagger = Tagger::from_bytes(&bytes, &chosen.device)
+            .with_context(|| format!("cannot use {} as a model", model.display()))?;
+        Ok(Self {
+            tagger,
+            batch_size: batch_size.unwrap_or(chosen.batch_size),
+            workers: chosen.workers,
+        })
+    }
+
+    /// As many captions as keep every worker busy once.
+    fn capacity(&self) -> usize {
+        self.batch_size * self.workers
+    }
+
+    /// Tags captions, the answers in the same order.
+    fn tag(&self, requests: &[Request]) -> Vec<Tagged> {
+        let share = requests
+            .len()
+            .div_ceil(self.workers)
+            .clamp(1, self.batch_size);
+        let tag = |batch| self.tagger.tag_batch(batch);
+        if requests.len() <= share {
+            return tag(requests);
+        }
+        thread::scope(|scope| {
+            let batches: Vec<_> = requests
+                .chunks(share)
+                .map(|batch| scope.spawn(move || tag(batch)))
+                .collect();
+            batches
+                .into_iter()
+                .flat_map(|batch| batch.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
+        })
+    }
 }
 
 /// Reads and decodes a picture.

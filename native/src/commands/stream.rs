@@ -5,25 +5,15 @@
 //! ahead is bounded in number and in bytes.
 
 use std::io::{self, BufRead};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
-use anyhow::{Context, anyhow, bail, ensure};
-use muse_core::text::splitter::Word;
-use muse_core::{Caption, Request, Tagged};
-use serde_json::{Map, Value};
-
-use super::read_picture;
-use crate::data::jsonl::located;
+use super::post::{Failure, Post, length, parse};
 
 /// Longer lines are answered by an error, without being kept.
 pub const MAX_LINE_BYTES: usize = 16 << 20;
-
-/// Longer captions are refused: this is a book, not a caption, and would hold up all that follow.
-pub const MAX_CAPTION_CHARS: usize = 100_000;
 
 /// Captions of one batch have about so many characters at most.
 const MAX_BATCH_CHARS: usize = 50_000;
@@ -38,45 +28,6 @@ pub struct Item {
     pub line: usize,
     /// What it holds.
     pub post: Result<Post, Failure>,
-}
-
-/// A line that can be tagged.
-#[derive(Debug)]
-pub struct Post {
-    /// The object as it came, field by field.
-    pub object: Map<String, Value>,
-    /// Its caption and picture.
-    pub request: Request,
-    /// Where the words stand, when the line has both a text and its words.
-    pub places: Option<Places>,
-}
-
-/// A line that cannot be tagged.
-#[derive(Debug, PartialEq)]
-pub struct Failure {
-    /// The object's id, if it got as far as having one.
-    pub id: Option<Value>,
-    /// Why.
-    pub message: String,
-}
-
-/// Words given together with the text they were split from: positions are then the text's.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Places {
-    text: Vec<char>,
-    words: Vec<Word>,
-}
-
-impl Places {
-    /// Moves the entities from the joined words to the text.
-    pub fn put(self, tagged: &mut Tagged) {
-        for entity in &mut tagged.entities {
-            entity.start = self.words[entity.first_word].start;
-            entity.end = self.words[entity.last_word].end;
-            entity.text = self.text[entity.start..entity.end].iter().collect();
-        }
-        tagged.words = self.words;
-    }
 }
 
 /// Bytes of pictures between the reader and the end of their batch.
@@ -137,10 +88,10 @@ impl Batches {
     /// # Errors
     ///
     /// When the stream cannot be read further.
-    pub fn next_batch(&mut self) -> Option<anyhow::Result<Vec<Item>>> {
+    pub fn next_batch(&mut self) -> Option<io::Result<Vec<Item>>> {
         self.budget.give_back(std::mem::take(&mut self.held));
         if let Some(error) = self.error.take() {
-            return Some(Err(broken(error)));
+            return Some(Err(error));
         }
         let mut batch = Vec::new();
         let mut chars = 0;
@@ -155,7 +106,7 @@ impl Batches {
                     self.held += item.picture_bytes();
                     batch.push(item);
                 }
-                Ok(Err(error)) if batch.is_empty() => return Some(Err(broken(error))),
+                Ok(Err(error)) if batch.is_empty() => return Some(Err(error)),
                 Ok(Err(error)) => {
                     self.error = Some(error);
                     break;
@@ -165,10 +116,6 @@ impl Batches {
         }
         (!batch.is_empty()).then_some(Ok(batch))
     }
-}
-
-fn broken(error: io::Error) -> anyhow::Error {
-    anyhow::Error::from(error).context("cannot read the stream")
 }
 
 impl Item {
@@ -186,14 +133,6 @@ impl Item {
             .ok()
             .and_then(|post| post.request.picture.as_ref());
         picture.map_or(0, |pixels| pixels.rgb.len())
-    }
-}
-
-/// Characters of a caption.
-fn length(caption: &Caption) -> usize {
-    match caption {
-        Caption::Text(text) => text.chars().count(),
-        Caption::Words(words) => words.iter().map(|word| word.chars().count() + 1).sum(),
     }
 }
 
@@ -278,130 +217,12 @@ fn next_line(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<Line>
     }
 }
 
-/// An id as one word: strings and numbers have such a form.
-pub fn id_text(id: &Value) -> Option<String> {
-    match id {
-        Value::String(id) => Some(id.clone()),
-        Value::Number(id) => Some(id.to_string()),
-        _ => None,
-    }
-}
-
-fn parse(bytes: &[u8], folder: &Path) -> Result<Post, Failure> {
-    let object = parse_object(bytes).map_err(|error| Failure {
-        id: None,
-        message: format!("{error:#}"),
-    })?;
-    let id = object.get("id").filter(|id| !id.is_null()).cloned();
-    // A decoder of pictures meets whatever the stream names: should it panic, that is this line's fault only.
-    let request = catch_unwind(AssertUnwindSafe(|| request(&object, folder)))
-        .unwrap_or_else(|_| Err(anyhow!("the line cannot be read")));
-    match request {
-        Ok((request, places)) => Ok(Post {
-            object,
-            request,
-            places,
-        }),
-        Err(error) => Err(Failure {
-            id,
-            message: format!("{error:#}"),
-        }),
-    }
-}
-
-fn parse_object(bytes: &[u8]) -> anyhow::Result<Map<String, Value>> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| anyhow!("not UTF-8 from byte {} of the line", error.valid_up_to()))?;
-    let value = serde_json::from_str(text).map_err(|error| {
-        // serde_json names a line, which is always 1 here.
-        let what = error.to_string();
-        let what = what.split(" at line 1 column ").next().unwrap_or(&what);
-        anyhow!("not JSON: {what} at column {}", error.column())
-    })?;
-    match value {
-        Value::Object(object) => Ok(object),
-        other => bail!("a JSON object is needed, not {}", form(&other)),
-    }
-}
-
-fn form(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a truth value",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-fn request(
-    object: &Map<String, Value>,
-    folder: &Path,
-) -> anyhow::Result<(Request, Option<Places>)> {
-    let field = |name: &str| object.get(name).filter(|value| !value.is_null());
-    let text = field("text").map(|text| string("text", text)).transpose()?;
-    let words = field("words").map(words).transpose()?;
-    let (caption, places) = match (text, words) {
-        (None, None) => bail!("the field \"text\" (or \"words\") is missing"),
-        (Some(text), None) => (Caption::Text(text.into()), None),
-        (None, Some(words)) => (Caption::Words(words), None),
-        (Some(text), Some(words)) => {
-            let places = Places {
-                words: located(&words, text)?,
-                text: text.chars().collect(),
-            };
-            (Caption::Words(words), Some(places))
-        }
-    };
-    check_length(&caption)?;
-    let picture = match field("image") {
-        None => None,
-        Some(image) => Some(read_picture(&folder.join(string("image", image)?))?),
-    };
-    Ok((Request { caption, picture }, places))
-}
-
-/// Refuses captions over [`MAX_CAPTION_CHARS`].
-///
-/// # Errors
-///
-/// For such a caption.
-pub fn check_length(caption: &Caption) -> anyhow::Result<()> {
-    let length = length(caption);
-    ensure!(
-        length <= MAX_CAPTION_CHARS,
-        "the caption has {length} characters; at most {MAX_CAPTION_CHARS} are tagged"
-    );
-    Ok(())
-}
-
-fn string<'a>(name: &str, value: &'a Value) -> anyhow::Result<&'a str> {
-    value
-        .as_str()
-        .with_context(|| format!("the field {name:?} is {}; a string is needed", form(value)))
-}
-
-fn words(value: &Value) -> anyhow::Result<Vec<String>> {
-    let list = value.as_array().with_context(|| {
-        format!(
-            "the field \"words\" is {}; a list of strings is needed",
-            form(value)
-        )
-    })?;
-    list.iter()
-        .map(|word| match word.as_str() {
-            Some("") => bail!("one of the \"words\" is empty"),
-            Some(word) => Ok(word.to_owned()),
-            None => bail!("one of the \"words\" is {}; strings are needed", form(word)),
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Cursor, Read};
     use std::sync::mpsc::channel;
+
+    use muse_core::Caption;
 
     use super::*;
 
@@ -414,12 +235,6 @@ mod tests {
             items.extend(batch);
         }
         items
-    }
-
-    fn fault(line: &str) -> Failure {
-        let mut items = all(line);
-        assert_eq!(items.len(), 1, "{line}");
-        items.remove(0).post.expect_err(line)
     }
 
     #[test]
@@ -446,50 +261,6 @@ mod tests {
         assert_eq!(caption(3), Some(Caption::Text(String::new())));
         assert!(all("").is_empty());
         assert!(all("\n\n").is_empty());
-    }
-
-    #[test]
-    fn faults_say_what_is_wrong() {
-        let table = [
-            ("[1]", "a JSON object is needed, not a list"),
-            ("{\"text\":\"a\"", "not JSON: EOF"),
-            ("{}", "\"text\" (or \"words\") is missing"),
-            ("{\"text\":7}", "\"text\" is a number"),
-            ("{\"text\":\"\\ud800\"}", "not JSON"),
-            ("{\"words\":\"a\"}", "\"words\" is a string"),
-            ("{\"words\":[\"a\",1]}", "is a number"),
-            ("{\"words\":[\"\"]}", "is empty"),
-            (
-                "{\"text\":\"a b\",\"words\":[\"b\",\"a\"]}",
-                "does not follow",
-            ),
-            ("{\"text\":\"a\",\"image\":3}", "\"image\" is a number"),
-            (
-                "{\"text\":\"a\",\"image\":\"none.jpg\"}",
-                "cannot use none.jpg as a picture",
-            ),
-            ("{\"text\":\"a\",\"image\":\"\"}", "as a picture"),
-        ];
-        for (line, expected) in table {
-            let message = fault(line).message;
-            assert!(message.contains(expected), "{line}: {message}");
-        }
-        assert_eq!(fault("{\"id\":\"x\"}").id, Some("x".into()));
-        let message = all(b"{\"text\":\"\xff\"}".to_vec())
-            .remove(0)
-            .post
-            .expect_err("bytes")
-            .message;
-        assert_eq!(message, "not UTF-8 from byte 9 of the line");
-        let deep = "[".repeat(100_000);
-        assert!(fault(&deep).message.contains("recursion limit"));
-        let book = format!(
-            "{{\"id\":1,\"text\":\"{}\"}}",
-            "a ".repeat(MAX_CAPTION_CHARS)
-        );
-        let failure = fault(&book);
-        assert!(failure.message.contains("at most 100000"), "{failure:?}");
-        assert_eq!(failure.id, Some(1.into()));
     }
 
     #[test]
@@ -556,36 +327,8 @@ mod tests {
             1
         );
         let error = batches.next_batch().expect("error").expect_err("second");
-        assert_eq!(format!("{error:#}"), "cannot read the stream: unplugged");
+        assert_eq!(error.to_string(), "unplugged");
         assert!(batches.next_batch().is_none());
-    }
-
-    #[test]
-    fn given_words_keep_their_places_in_the_text() {
-        let post = all("{\"text\":\"😀 Zoë  Ray!\",\"words\":[\"😀\",\"Zoë\",\"Ray\",\"!\"]}")
-            .remove(0)
-            .post
-            .expect("post");
-        let mut tagged = Tagged {
-            words: Vec::new(),
-            tags: Vec::new(),
-            entities: vec![muse_core::Entity {
-                kind: "PER".into(),
-                text: "Zoë Ray".into(),
-                start: 2,
-                end: 9,
-                first_word: 1,
-                last_word: 2,
-                score: 1.0,
-            }],
-            sentiment: None,
-        };
-        post.places.expect("places").put(&mut tagged);
-        let entity = &tagged.entities[0];
-        assert_eq!(
-            (entity.start, entity.end, entity.text.as_str()),
-            (2, 10, "Zoë  Ray")
-        );
     }
 
     #[test]

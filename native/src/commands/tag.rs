@@ -10,8 +10,9 @@ use muse_core::score::spans;
 use muse_core::{Caption, Request, Tagged, Tagger};
 use serde_json::{Map, Value, json};
 
-use super::stream::{self, Failure, Item, Post};
-use super::{load_tagger, read_picture};
+use super::post::{self, Failure, Post};
+use super::stream::{self, Item};
+use super::{Crew, read_picture};
 use crate::data::conll;
 use crate::device::DeviceChoice;
 use crate::output;
@@ -45,8 +46,8 @@ pub enum Source {
     Stream {
         /// The file; standard input when `None`.
         input: Option<PathBuf>,
-        /// At most so many are tagged at a time.
-        batch_size: usize,
+        /// At most so many are tagged at a time; what suits the device when `None`.
+        batch_size: Option<usize>,
     },
 }
 
@@ -63,6 +64,8 @@ pub enum Format {
 
 /// A caption on standard input is no longer than this.
 const MAX_CAPTION_BYTES: u64 = stream::MAX_LINE_BYTES as u64;
+
+const OUTPUT: &str = "cannot write to standard output";
 
 /// Runs the command.
 ///
@@ -84,11 +87,11 @@ fn tag_one(options: &Options, caption: Option<&str>, image: Option<&Path>) -> an
         None => read_caption()?,
     };
     let request_caption = Caption::Text(caption.clone());
-    stream::check_length(&request_caption)?;
+    post::check_length(&request_caption)?;
     // Decoding a photo takes about as long as loading the model.
     let (tagger, picture) = thread::scope(|scope| {
         let picture = scope.spawn(|| image.map(read_picture).transpose());
-        let tagger = open_tagger(options);
+        let tagger = Crew::load(&options.model, options.device, None).map(|crew| crew.tagger);
         let picture = picture
             .join()
             .map_err(|_| anyhow!("the picture's decoder failed"));
@@ -107,18 +110,21 @@ fn tag_one(options: &Options, caption: Option<&str>, image: Option<&Path>) -> an
     let mut out = stdout.lock();
     let has_entities = !tagger.config().tags.is_empty();
     match options.format {
-        Format::People => output::write_answer(&mut out, &caption, &tagged, has_entities, color)?,
+        Format::People => {
+            output::write_answer(&mut out, &caption, &tagged, has_entities, color)
+                .context(OUTPUT)?;
+        }
         Format::Json => {
             let mut object = Map::from_iter([("text".to_owned(), Value::String(caption))]);
             output::put_answer(&mut object, &tagged, has_entities);
-            writeln!(out, "{}", output::json_line(&Value::Object(object)))?;
+            writeln!(out, "{}", output::json_line(&Value::Object(object))).context(OUTPUT)?;
         }
         Format::Conll => {
             ensure_tags(&tagger, options)?;
-            write_conll(&mut out, None, &tagged)?;
+            write_conll(&mut out, None, &tagged).context(OUTPUT)?;
         }
     }
-    Ok(out.flush()?)
+    out.flush().context(OUTPUT)
 }
 
 /// The caption on standard input, less the line end that `echo` puts there.
@@ -138,11 +144,6 @@ fn read_caption() -> anyhow::Result<String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let text = text.strip_suffix('\n').unwrap_or(text);
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
-}
-
-fn open_tagger(options: &Options) -> anyhow::Result<Tagger> {
-    let chosen = options.device.open()?;
-    load_tagger(&options.model, &chosen.device)
 }
 
 /// CoNLL holds tags and nothing else.
@@ -186,10 +187,14 @@ struct Answers<'a, W> {
     failures: usize,
 }
 
-fn tag_stream(options: &Options, input: Option<&Path>, batch_size: usize) -> anyhow::Result<()> {
-    let tagger = open_tagger(options)?;
+fn tag_stream(
+    options: &Options,
+    input: Option<&Path>,
+    batch_size: Option<usize>,
+) -> anyhow::Result<()> {
+    let crew = Crew::load(&options.model, options.device, batch_size)?;
     if options.format == Format::Conll {
-        ensure_tags(&tagger, options)?;
+        ensure_tags(&crew.tagger, options)?;
     }
     let folder = input
         .and_then(Path::parent)
@@ -199,18 +204,22 @@ fn tag_stream(options: &Options, input: Option<&Path>, batch_size: usize) -> any
         Some(path) => {
             let file = std::fs::File::open(path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
-            stream::read(BufReader::new(file), folder, batch_size)
+            stream::read(BufReader::new(file), folder, crew.capacity())
         }
-        None => stream::read(BufReader::new(io::stdin()), folder, batch_size),
+        None => stream::read(BufReader::new(io::stdin()), folder, crew.capacity()),
     };
     let mut answers = Answers {
         out: BufWriter::new(io::stdout().lock()),
         options,
-        has_entities: !tagger.config().tags.is_empty(),
+        has_entities: !crew.tagger.config().tags.is_empty(),
         failures: 0,
     };
     while let Some(batch) = items.next_batch() {
-        answers.write(&tagger, batch?)?;
+        let batch = batch.with_context(|| match input {
+            Some(path) => format!("cannot read {}", path.display()),
+            None => "cannot read standard input".into(),
+        })?;
+        answers.write(&crew, batch)?;
     }
     ensure!(
         answers.failures == 0 || options.format != Format::Conll,
@@ -222,7 +231,7 @@ fn tag_stream(options: &Options, input: Option<&Path>, batch_size: usize) -> any
 
 impl<W: Write> Answers<'_, W> {
     /// Tags a batch and writes its answers at once: whoever feeds the stream may be waiting for them.
-    fn write(&mut self, tagger: &Tagger, batch: Vec<Item>) -> anyhow::Result<()> {
+    fn write(&mut self, crew: &Crew, batch: Vec<Item>) -> anyhow::Result<()> {
         let mut requests = Vec::new();
         let slots: Vec<(usize, Result<_, Failure>)> = batch
             .into_iter()
@@ -240,7 +249,7 @@ impl<W: Write> Answers<'_, W> {
                 (item.line, result)
             })
             .collect();
-        let mut tagged = tagger.tag_batch(&requests).into_iter();
+        let mut tagged = crew.tag(&requests).into_iter();
         for (line, slot) in slots {
             match slot {
                 Ok((object, places)) => {
@@ -249,17 +258,17 @@ impl<W: Write> Answers<'_, W> {
                     if let Some(places) = places {
                         places.put(&mut tagged);
                     }
-                    self.answer(object, &tagged)?;
+                    self.answer(object, &tagged).context(OUTPUT)?;
                 }
-                Err(failure) => self.fail(line, failure)?,
+                Err(failure) => self.fail(line, failure).context(OUTPUT)?,
             }
         }
-        Ok(self.out.flush()?)
+        self.out.flush().context(OUTPUT)
     }
 
     fn answer(&mut self, mut object: Map<String, Value>, tagged: &Tagged) -> io::Result<()> {
         if self.options.format == Format::Conll {
-            let id = object.get("id").and_then(stream::id_text);
+            let id = object.get("id").and_then(post::id_text);
             return write_conll(&mut self.out, id.as_deref(), tagged);
         }
         output::put_answer(&mut object, tagged, self.has_entities);
@@ -269,7 +278,7 @@ impl<W: Write> Answers<'_, W> {
     fn fail(&mut self, line: usize, failure: Failure) -> io::Result<()> {
         self.failures += 1;
         if self.options.format == Format::Conll {
-            eprintln!("line {line}: {}", output::plain(&failure.message));
+            output::tell(format_args!("line {line}: {}", failure.message));
             return Ok(());
         }
         let mut object = json!({ "line": line, "error": failure.message });

@@ -1,7 +1,15 @@
 //! Checkpoints that are whole or absent: written beside, then renamed; the one before is kept until the next is complete.
+//!
+//! One that is made in the middle of an epoch has a fourth file, the sums of the epoch's losses so far. It is written
+//! first, so that it is there if the other three are.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
+use burn::optim::OptimizerRecord;
+use burn::optim::lr_scheduler::LrSchedulerRecord;
+use burn::store::ModuleRecord;
 use burn::train::checkpoint::{
     Checkpoint, Checkpointer, CheckpointerError, CheckpointingAction, CheckpointingStrategy,
 };
@@ -46,12 +54,12 @@ impl<R: Checkpoint> Checkpointer<R> for AtomicCheckpointer {
     }
 
     fn delete(&self, step: usize) -> Result<(), CheckpointerError> {
-        match std::fs::remove_file(self.path(step)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(CheckpointerError::IOError(error))
-            }
-            _ => Ok(()),
-        }
+        let last = PARTS.last() == Some(&self.part);
+        let losses = last.then(|| losses_path(&self.folder, step));
+        std::iter::once(self.path(step))
+            .chain(losses)
+            .try_for_each(|path| remove(&path))
+            .map_err(CheckpointerError::IOError)
     }
 
     fn restore(&self, step: usize) -> Result<R, CheckpointerError> {
@@ -88,25 +96,96 @@ impl CheckpointingStrategy for KeepTwo {
     }
 }
 
-/// The newest complete checkpoint of a folder, in steps. Removes what a killed run left half-written.
+/// Where the losses of an unfinished epoch are kept.
+pub fn losses_path(folder: &Path, step: usize) -> PathBuf {
+    folder.join(format!("losses-{step}.toml"))
+}
+
+/// The newest complete checkpoint of a folder, in steps.
+///
+/// # Errors
+///
+/// When the folder cannot be read.
 pub fn newest(folder: &Path) -> std::io::Result<Option<usize>> {
-    let mut steps = Vec::new();
+    let mut newest = None;
     for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.contains(".part") {
-            std::fs::remove_file(&path)?;
-        } else if let Some(step) = name
-            .strip_prefix("model-")
-            .and_then(|rest| rest.strip_suffix(".bpk")?.parse().ok())
-        {
-            steps.push(step);
-        }
+        let step = step_of(&entry?.path());
+        newest = newest.max(step.filter(|&step| is_complete(folder, step)));
     }
-    Ok(steps
-        .into_iter()
-        .filter(|&step| PARTS.iter().all(|part| path(folder, part, step).exists()))
-        .max())
+    Ok(newest)
+}
+
+/// Removes what a killed run left: files half-written, and checkpoints that lack a part. Those parts must not meet the
+/// parts of a later attempt at the same step: the optimiser knows the weights by numbers that are drawn anew at each start.
+///
+/// Gives the newest complete checkpoint, as [`newest`] does.
+///
+/// # Errors
+///
+/// When the folder cannot be read, or a file not be removed.
+pub fn tidy(folder: &Path) -> std::io::Result<Option<usize>> {
+    let paths = std::fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<BTreeSet<_>>>()?;
+    // First what is left of all steps, then what to remove: a step is judged by all of its parts.
+    let broken: Vec<_> = paths
+        .iter()
+        .filter(|path| {
+            is_partial(path) || step_of(path).is_some_and(|step| !is_complete(folder, step))
+        })
+        .collect();
+    broken.into_iter().try_for_each(|path| remove(path))?;
+    newest(folder)
+}
+
+/// Checks that a checkpoint can be read; burn panics on one that cannot.
+///
+/// # Errors
+///
+/// Names the damaged file.
+pub fn verify(folder: &Path, step: usize) -> anyhow::Result<()> {
+    fn load<R: Checkpoint>(path: PathBuf) -> anyhow::Result<()> {
+        let loaded = R::load(path.clone()).map(drop);
+        loaded.with_context(|| {
+            format!(
+                "the checkpoint {} is damaged; remove it to go on from the one before",
+                path.display()
+            )
+        })
+    }
+    let [model, optimizer, scheduler] = PARTS.map(|part| path(folder, part, step));
+    load::<ModuleRecord>(model)?;
+    load::<OptimizerRecord>(optimizer)?;
+    load::<LrSchedulerRecord>(scheduler)
+}
+
+fn is_partial(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.')
+}
+
+/// The step of a checkpoint's file.
+fn step_of(path: &Path) -> Option<usize> {
+    let name = path.file_name()?.to_str()?;
+    let (part, rest) = name.split_once('-')?;
+    let (step, ending) = rest.split_once('.')?;
+    let known = match ending {
+        "bpk" => PARTS.contains(&part),
+        "toml" => part == "losses",
+        _ => false,
+    };
+    step.parse().ok().filter(|_| known)
+}
+
+fn is_complete(folder: &Path, step: usize) -> bool {
+    PARTS.iter().all(|part| path(folder, part, step).exists())
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -117,14 +196,46 @@ mod tests {
     fn only_whole_checkpoints_count() {
         let folder = tempfile::tempdir().unwrap();
         let touch = |name: &str| std::fs::write(folder.path().join(name), "x").unwrap();
-        assert_eq!(newest(folder.path()).unwrap(), None);
+        let here = |name: &str| folder.path().join(name).exists();
+        assert_eq!(tidy(folder.path()).unwrap(), None);
         for part in PARTS {
             touch(&format!("{part}-20.bpk"));
         }
+        touch("losses-20.toml");
         touch("model-30.bpk");
         touch("optimizer-30.bpk");
+        touch("losses-30.toml");
         touch(".scheduler-30.part.bpk");
+        touch("notes.txt");
         assert_eq!(newest(folder.path()).unwrap(), Some(20));
-        assert!(!folder.path().join(".scheduler-30.part.bpk").exists());
+        assert!(here(".scheduler-30.part.bpk"), "looking removes nothing");
+        assert_eq!(tidy(folder.path()).unwrap(), Some(20));
+        for name in [
+            "model-30.bpk",
+            "optimizer-30.bpk",
+            "losses-30.toml",
+            ".scheduler-30.part.bpk",
+        ] {
+            assert!(!here(name), "{name}");
+        }
+        assert!(here("losses-20.toml") && here("notes.txt"));
+
+        let error = verify(folder.path(), 20).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("model-20.bpk is damaged"),
+            "{error:#}"
+        );
+    }
+
+    #[test]
+    fn a_deleted_checkpoint_takes_its_losses_along() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = losses_path(folder.path(), 20);
+        std::fs::write(&path, "").unwrap();
+        for part in PARTS {
+            let checkpointer = AtomicCheckpointer::new(folder.path(), part);
+            Checkpointer::<()>::delete(&checkpointer, 20).unwrap();
+        }
+        assert!(!path.exists());
     }
 }

@@ -1,5 +1,6 @@
 //! The configuration file of a training run.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -299,6 +300,15 @@ impl TrainConfig {
                 "{name} is {weight}, must be 0 or above"
             );
         }
+        let mut titles = BTreeSet::from(["all".to_owned()]);
+        for source in &self.data.valid {
+            let title = source.title();
+            ensure!(
+                titles.insert(title.clone()),
+                "data.valid has two sets called {title:?} (\"all\" is what they are called together); give one another \
+                 name"
+            );
+        }
         Ok(())
     }
 
@@ -378,9 +388,14 @@ fn set(root: &mut toml::Value, key: &str, value: toml::Value) -> anyhow::Result<
                     table.insert(name.to_owned(), value);
                     return Ok(());
                 }
-                table
+                let next = table
                     .entry(name)
-                    .or_insert_with(|| toml::Value::Table(toml::Table::new()))
+                    .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+                // A setting that is a word or a table, such as `tune`, may change from one to the other.
+                if !next.is_table() && !next.is_array() {
+                    *next = toml::Value::Table(toml::Table::new());
+                }
+                next
             }
             toml::Value::Array(items) => {
                 let length = items.len();
@@ -396,7 +411,7 @@ fn set(root: &mut toml::Value, key: &str, value: toml::Value) -> anyhow::Result<
                 }
                 item
             }
-            _ => bail!("{name:?} is looked for in something that is not a table"),
+            _ => bail!("{name:?} is looked for in a list's entry that is not a table"),
         };
     }
     bail!("the key is empty")
@@ -440,6 +455,7 @@ mod tests {
             ("data.train.99.limit=1", "99"),
             ("nonsense", "key=value"),
             ("seed=minus", "minus"),
+            ("data.valid.0.name=all", "all"),
         ] {
             let error = format!("{:#}", parse(&[wrong]).unwrap_err());
             assert!(error.contains(named), "{wrong}: {error}");

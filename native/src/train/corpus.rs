@@ -84,15 +84,15 @@ pub fn pictures<'a>(posts: impl IntoIterator<Item = &'a Post>) -> Vec<PathBuf> {
 /// # Errors
 ///
 /// When there is no sample, or none with a label.
-pub fn check_labels(posts: &[Post]) -> anyhow::Result<()> {
+pub fn check_labels<'a>(
+    mut samples: impl Iterator<Item = &'a Sample> + Clone,
+) -> anyhow::Result<()> {
     ensure!(
-        !posts.is_empty(),
+        samples.clone().next().is_some(),
         "there is no training data; list at least one source under [[data.train]]"
     );
     ensure!(
-        posts
-            .iter()
-            .any(|p| p.tags.is_some() || p.sentiment.is_some()),
+        samples.any(|s| s.tags.is_some() || s.sentiment.is_some()),
         "no training sample carries a label: entities, tags or sentiment"
     );
     Ok(())

@@ -1,6 +1,7 @@
 //! The epochs of a run, on burn-train's learner: steps, validation, the best model, checkpoints.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -18,7 +19,9 @@ use muse_core::file::{ModelFile, Precision};
 use muse_core::tagger::Labeller;
 use muse_core::text::tokenizer::TextTokenizer;
 use muse_core::weights::state_dict;
+use serde::{Deserialize, Serialize};
 
+use super::checkpoint::losses_path;
 use super::corpus::Post;
 use super::feed::TrainFeed;
 use super::learner::{StepOutput, Trainee};
@@ -44,6 +47,8 @@ pub struct Epochs {
     pub tokenizer: TextTokenizer,
     /// Where the best model is written.
     pub best: PathBuf,
+    /// Where the checkpoints are.
+    pub checkpoints: PathBuf,
     /// The scores so far.
     pub metrics: Mutex<MetricsFile>,
     /// The bar that lines are printed above.
@@ -71,6 +76,13 @@ impl SupervisedLearningStrategy<Trainee> for Epochs {
         } = components;
         let steps = self.feed.steps();
         let mut done = self.done;
+        let mut kept = match LossSums::load(&losses_path(&self.checkpoints, done)) {
+            Ok(kept) => kept,
+            Err(error) => {
+                self.fail(&interrupter, error);
+                return (learner.model(), event_processor);
+            }
+        };
         for epoch in done / steps + 1..=num_epochs {
             let start = Instant::now();
             self.feed.seek(epoch, done % steps);
@@ -78,7 +90,7 @@ impl SupervisedLearningStrategy<Trainee> for Epochs {
                 epoch_number: epoch,
                 total_items: steps,
             }));
-            let mut losses = LossSums::default();
+            let mut losses = std::mem::take(&mut kept);
             let mut batches = train.iter();
             while let Some(batch) = batches.next() {
                 let batch = match batch {
@@ -111,7 +123,7 @@ impl SupervisedLearningStrategy<Trainee> for Epochs {
             interrupter.fail_on_error(event_processor.process_train(LearnerEvent::EndSplit(epoch)));
             let complete = done == epoch * steps;
             if complete && interrupter.error().is_none() {
-                let scored = self.finish_epoch(epoch, done, start, losses, &learner, &valid);
+                let scored = self.finish_epoch(epoch, done, start, losses.mean(), &learner, &valid);
                 if let Err(error) = scored {
                     self.fail(&interrupter, error);
                     break; // the checkpoint before stays the last
@@ -122,6 +134,11 @@ impl SupervisedLearningStrategy<Trainee> for Epochs {
             if interrupter.error().is_none()
                 && let Some(checkpointer) = &mut checkpointer
             {
+                if !complete && let Err(error) = losses.save(&losses_path(&self.checkpoints, done))
+                {
+                    self.fail(&interrupter, error);
+                    break;
+                }
                 checkpointer.checkpoint(&learner, done, &event_store);
             }
             if interrupter.should_stop() {
@@ -145,11 +162,10 @@ impl Epochs {
         epoch: usize,
         done: usize,
         start: Instant,
-        losses: LossSums,
+        losses: MeanLosses,
         learner: &Learner<Trainee>,
         valid: &ValidLoader<Trainee>,
     ) -> anyhow::Result<()> {
-        let losses = losses.mean();
         let trained = start.elapsed().as_secs_f64();
         let model = learner.model().valid();
         let answers = self.answers(&model, valid)?;
@@ -170,10 +186,7 @@ impl Epochs {
         }
 
         let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        let better = match (choice, metrics.best()) {
-            (Some(now), Some(before)) => now > before,
-            _ => true,
-        };
+        let better = metrics.improves(choice);
         if better {
             self.write_best(&model)?;
         }
@@ -221,38 +234,68 @@ impl Epochs {
     }
 }
 
-/// Sums of the losses, on the device until they are asked for.
-#[derive(Default)]
+/// Sums of an epoch's losses.
+#[derive(Default, Serialize, Deserialize)]
 struct LossSums {
     total: Sum,
     entities: Sum,
     sentiment: Sum,
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Sum {
-    value: Option<Tensor<1>>,
+    /// Steps that had the loss.
     count: usize,
+    /// What a resumed run begins with.
+    sum: f32,
+    /// The sum since, on the device until it is asked for.
+    #[serde(skip)]
+    running: Option<Tensor<1>>,
 }
 
 impl Sum {
     fn add(&mut self, value: Tensor<1>) {
         self.count += 1;
-        self.value = Some(match self.value.take() {
+        self.running = Some(match self.running.take() {
             Some(sum) => sum + value,
-            None => value,
+            // The same operations as without an interruption, hence the same digits.
+            None => value + self.sum,
         });
     }
 
-    fn mean(self) -> f64 {
-        match self.value {
-            Some(sum) => f64::from(sum.into_scalar::<f32>()) / self.count as f64,
-            None => f64::NAN,
+    fn read(&mut self) -> f32 {
+        if let Some(sum) = self.running.take() {
+            self.sum = sum.into_scalar();
+        }
+        self.sum
+    }
+
+    fn mean(&mut self) -> f64 {
+        match self.count {
+            0 => f64::NAN,
+            count => f64::from(self.read()) / count as f64,
         }
     }
 }
 
 impl LossSums {
+    /// What [`Self::save`] wrote, or nothing yet.
+    fn load(path: &Path) -> anyhow::Result<Self> {
+        let context = || format!("cannot read {}", path.display());
+        match std::fs::read_to_string(path) {
+            Ok(text) => toml::from_str(&text).with_context(context),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).with_context(context),
+        }
+    }
+
+    fn save(&mut self, path: &Path) -> anyhow::Result<()> {
+        for sum in [&mut self.total, &mut self.entities, &mut self.sentiment] {
+            sum.read();
+        }
+        write_file(path, toml::to_string(self)?.as_bytes())
+    }
+
     fn add(&mut self, output: &StepOutput) {
         self.total.add(output.total.clone());
         if let Some(loss) = &output.entities {
@@ -263,11 +306,44 @@ impl LossSums {
         }
     }
 
-    fn mean(self) -> MeanLosses {
+    fn mean(&mut self) -> MeanLosses {
         MeanLosses {
             total: self.total.mean(),
             entities: self.entities.mean(),
             sentiment: self.sentiment.mean(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+
+    #[test]
+    fn kept_losses_lose_no_digit() {
+        let device = Device::flex();
+        let folder = tempfile::tempdir().unwrap();
+        let path = losses_path(folder.path(), 3);
+        let values = [0.1f32, 1e-7, f32::MIN_POSITIVE, 123.456, 1.0 / 3.0, 7.7e8];
+        for cut in 0..values.len() {
+            let (mut whole, mut parts) = (Sum::default(), LossSums::load(&path).unwrap());
+            for (at, value) in values.into_iter().enumerate() {
+                whole.add(Tensor::from_floats([value], &device));
+                parts.entities.add(Tensor::from_floats([value], &device));
+                if at == cut {
+                    parts.save(&path).unwrap();
+                    parts = LossSums::load(&path).unwrap();
+                }
+            }
+            assert_eq!(whole.mean(), parts.entities.mean());
+            assert!(parts.total.mean().is_nan());
+            std::fs::remove_file(&path).unwrap();
+        }
+        // A run that has diverged can be resumed to see that.
+        let mut lost = LossSums::default();
+        lost.total.add(Tensor::from_floats([f32::NAN], &device));
+        lost.save(&path).unwrap();
+        assert!(LossSums::load(&path).unwrap().total.mean().is_nan());
     }
 }

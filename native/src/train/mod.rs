@@ -8,6 +8,7 @@ pub mod config;
 pub mod corpus;
 pub mod epochs;
 pub mod feed;
+pub mod folder;
 pub mod gallery;
 pub mod learner;
 pub mod progress;
@@ -33,6 +34,7 @@ use self::checkpoint::{AtomicCheckpointer, KeepTwo, PARTS};
 use self::config::{TrainConfig, Tune};
 use self::epochs::Epochs;
 use self::feed::{PhotoNoise, TrainFeed, ValidFeed};
+use self::folder::RunFolder;
 use self::gallery::Gallery;
 use self::learner::Trainee;
 use self::progress::Bar;
@@ -40,7 +42,6 @@ use self::report::{MetricsFile, ValidSet};
 use crate::data::cache::FeatureCache;
 use crate::data::{Sample, classes_of, read_source, tags_of};
 use crate::device::DeviceChoice;
-use crate::output::write_file;
 use crate::weights::{read_bert_folder, read_state_dict};
 
 /// What `muse train` was asked for.
@@ -60,14 +61,6 @@ pub struct Options {
     pub device: DeviceChoice,
 }
 
-/// The files of a run's folder.
-struct RunFolder {
-    config: PathBuf,
-    metrics: PathBuf,
-    best: PathBuf,
-    checkpoints: PathBuf,
-}
-
 /// Trains.
 ///
 /// # Errors
@@ -76,19 +69,21 @@ struct RunFolder {
 /// run has saved until then stays whole.
 pub fn run(options: Options) -> anyhow::Result<()> {
     let config = TrainConfig::load(&options.config, &options.overrides)?;
-    let (folder, done) = RunFolder::open(&options, &config)?;
+    let (folder, done) = RunFolder::open(&options.out, &config, options.resume)?;
+    let init = folder.init(options.init.as_deref());
     let chosen = options.device.open()?;
     let device = chosen.device.clone().autodiff();
 
     let train = read_sources(&config, &config.data.train)?;
     let valid = read_sources(&config, &config.data.valid)?;
     let samples = || train.iter().flat_map(|(_, samples)| samples);
+    corpus::check_labels(samples())?;
     let labels = (tags_of(samples()), classes_of(samples()));
     let Start {
         muse,
         config: model,
         tokenizer,
-    } = Start::new(&options, &config, labels, &chosen.device)?;
+    } = Start::new(init, &config, labels, &chosen.device)?;
 
     let prepare = |sets: Vec<(String, Vec<Sample>)>| -> anyhow::Result<_> {
         let mut posts = Vec::new();
@@ -105,7 +100,6 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     };
     let (train_posts, _) = prepare(train)?;
     let (valid_posts, sets) = prepare(valid)?;
-    corpus::check_labels(&train_posts)?;
 
     let workers = config.train.workers.max(1);
     let gallery = Arc::new(open_gallery(&config, &model, &muse, &chosen.device)?);
@@ -158,6 +152,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         workers,
     ));
 
+    folder.begin(options.init.as_deref())?;
     let bar = progress::bar(total, "steps");
     bar.set_position(done as u64);
     bar.reset_eta();
@@ -170,6 +165,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         config: model,
         tokenizer,
         best: folder.best.clone(),
+        checkpoints: folder.checkpoints.clone(),
         metrics: Mutex::new(MetricsFile::open(&folder.metrics, done / steps)?),
         bar: bar.clone(),
         failure: Arc::clone(&failure),
@@ -190,6 +186,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     if done > 0 {
         training = training.checkpoint(done);
         eprintln!("going on after step {done} of {total}");
+    } else {
+        let epochs = config.train.epochs;
+        eprintln!("training: {epochs} epochs of {steps} steps");
     }
     let result = training.launch(Learner::new(trainee, optimizer, schedule));
     drop(result.renderer);
@@ -217,51 +216,6 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     }
 }
 
-impl RunFolder {
-    /// Prepares the folder; gives the steps that are done already.
-    fn open(options: &Options, config: &TrainConfig) -> anyhow::Result<(Self, usize)> {
-        let out = &options.out;
-        let folder = Self {
-            config: out.join("config.toml"),
-            metrics: out.join("metrics.csv"),
-            best: out.join("best.muse"),
-            checkpoints: out.join("checkpoints"),
-        };
-        std::fs::create_dir_all(&folder.checkpoints)
-            .with_context(|| format!("cannot make the run's folder {}", out.display()))?;
-        let echo = toml::to_string(config)?;
-        let known = match std::fs::read_to_string(&folder.config) {
-            Ok(text) => Some(text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("cannot read {}", folder.config.display()));
-            }
-        };
-        let done = checkpoint::newest(&folder.checkpoints)
-            .with_context(|| format!("cannot read {}", folder.checkpoints.display()))?;
-        match (known, options.resume) {
-            (Some(_), false) => bail!(
-                "{} holds a run already; --resume goes on with it, another --out begins anew",
-                out.display()
-            ),
-            (Some(known), true) if known != echo => bail!(
-                "the configuration is not that of the run in {0} (see {1}); resume with the same one, or begin \
-                 anew with another --out",
-                out.display(),
-                folder.config.display()
-            ),
-            (None, true) => bail!(
-                "there is no run in {}; leave out --resume to begin one",
-                out.display()
-            ),
-            (None, false) => write_file(&folder.config, echo.as_bytes())?,
-            (Some(_), true) => {}
-        }
-        Ok((folder, done.unwrap_or(0)))
-    }
-}
-
 fn read_sources(
     config: &TrainConfig,
     sources: &[crate::data::Source],
@@ -281,13 +235,13 @@ struct Start {
 
 impl Start {
     fn new(
-        options: &Options,
+        init: Option<&Path>,
         config: &TrainConfig,
         (tags, classes): (Vec<String>, Vec<String>),
         device: &Device,
     ) -> anyhow::Result<Self> {
         device.seed(config.seed);
-        match &options.init {
+        match init {
             Some(path) => Self::from_model(path, config, tags, classes, device),
             None => Self::from_encoders(config, tags, classes, device),
         }
@@ -390,7 +344,11 @@ fn open_gallery(
 }
 
 /// Takes the gradients off what of the image encoder is not trained.
-fn freeze(config: &TrainConfig, muse: Muse) -> anyhow::Result<Muse> {
+///
+/// # Errors
+///
+/// When the image encoder has not so many stages as are to be trained.
+pub fn freeze(config: &TrainConfig, muse: Muse) -> anyhow::Result<Muse> {
     let image = ParamGroup::from_regex(r"^image\.").map_err(|e| anyhow::anyhow!("{e:?}"))?;
     Ok(match config.model.image.tune {
         Tune::Whole => muse,

@@ -191,6 +191,15 @@ impl MetricsFile {
             .max_by(f64::total_cmp)
     }
 
+    /// Whether an epoch with this choice is the best so far. Without a choice the last epoch is.
+    pub fn improves(&self, choice: Option<f64>) -> bool {
+        match (choice, self.best()) {
+            // As the file has it, so that an equal epoch is never better for a digit that the file does not hold.
+            (Some(now), Some(before)) => number(now).parse().is_ok_and(|now: f64| now > before),
+            _ => true,
+        }
+    }
+
     /// Adds an epoch and writes the file anew.
     ///
     /// # Errors
@@ -203,10 +212,6 @@ impl MetricsFile {
         choice: Option<f64>,
         sets: &[Scores],
     ) -> anyhow::Result<()> {
-        let number = |value: f64| match value.is_finite() {
-            true => format!("{value:.6}"),
-            false => String::new(),
-        };
         let mut columns = vec![
             ("epoch".to_owned(), epoch.to_string()),
             ("steps".to_owned(), steps.to_string()),
@@ -236,6 +241,14 @@ impl MetricsFile {
             .into_inner()
             .with_context(|| format!("cannot write {}", self.path.display()))?;
         write_file(&self.path, &bytes)
+    }
+}
+
+/// A value as the file has it.
+fn number(value: f64) -> String {
+    match value.is_finite() {
+        true => format!("{value:.6}"),
+        false => String::new(),
     }
 }
 
@@ -270,12 +283,27 @@ mod tests {
                 (epoch, 10, 1.0),
                 MeanLosses::default(),
                 set.choice(),
-                &[set.clone()],
+                std::slice::from_ref(&set),
             )
             .unwrap();
         }
         assert_eq!(MetricsFile::open(&path, 3).unwrap().best(), Some(0.9));
         assert_eq!(MetricsFile::open(&path, 1).unwrap().best(), Some(0.5));
         assert_eq!(MetricsFile::open(&path, 0).unwrap().best(), None);
+    }
+
+    #[test]
+    fn only_a_better_epoch_improves() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = MetricsFile::open(&folder.path().join("metrics.csv"), 0).unwrap();
+        assert!(file.improves(Some(0.0)));
+        // 0.333333 in the file.
+        let third = Some(1.0 / 3.0);
+        file.add((1, 10, 1.0), MeanLosses::default(), third, &[])
+            .unwrap();
+        assert!(!file.improves(third));
+        assert!(!file.improves(Some(0.3)));
+        assert!(file.improves(Some(0.34)));
+        assert!(file.improves(None));
     }
 }

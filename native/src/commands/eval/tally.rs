@@ -1,0 +1,299 @@
+//! What `muse eval` counts, and how the scores are printed.
+
+use std::io::{self, Write};
+
+use muse_core::Tagged;
+use muse_core::score::{
+    EntityCounter, EntityScores, Prf, SentimentCounter, SentimentScores, spans,
+};
+use serde::Serialize;
+
+use crate::data::Sample;
+use crate::output::plain;
+
+/// What was counted on one set, or on several.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    captions: usize,
+    pub(super) pictures: usize,
+    pub(super) unreadable: usize,
+    split_otherwise: usize,
+    entities: EntityCounter,
+    pub(super) tagged: usize,
+    sentiment: SentimentCounter,
+    pub(super) classified: usize,
+}
+
+/// The scores of a set, as they are printed.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    name: String,
+    captions: usize,
+    pictures: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    unreadable_pictures: usize,
+    /// Captions that our splitter splits otherwise than the data, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    split_otherwise: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entities: Option<EntityScores>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sentiment: Option<SentimentScores>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// An entity by its characters: type, first, one past the last.
+type CharSpan = (String, usize, usize);
+
+impl Tally {
+    /// Nothing counted yet of so many captions.
+    pub(super) fn new(captions: usize) -> Self {
+        Self {
+            captions,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn add(&mut self, sample: &Sample, tagged: &Tagged, resplit: bool) {
+        let split_otherwise = || !tagged.words.iter().map(|word| &word.text).eq(&sample.words);
+        self.split_otherwise += usize::from(resplit && split_otherwise());
+        if let Some(gold) = &sample.tags {
+            self.tagged += 1;
+            if resplit {
+                let gold = gold_spans(&sample.words, gold);
+                let predicted = tagged
+                    .entities
+                    .iter()
+                    .map(|e| (e.kind.clone(), e.start, e.end))
+                    .collect::<Vec<_>>();
+                self.entities.add(&char_tags(&gold), &char_tags(&predicted));
+            } else {
+                self.entities.add(gold, &tagged.tags);
+            }
+        }
+        if let (Some(gold), Some(predicted)) = (&sample.sentiment, &tagged.sentiment) {
+            self.classified += 1;
+            self.sentiment.add(gold, &predicted.label);
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.captions += other.captions;
+        self.pictures += other.pictures;
+        self.unreadable += other.unreadable;
+        self.split_otherwise += other.split_otherwise;
+        self.entities.merge(&other.entities);
+        self.tagged += other.tagged;
+        self.sentiment.merge(&other.sentiment);
+        self.classified += other.classified;
+    }
+
+    pub(super) fn report(&self, name: String, resplit: bool) -> Report {
+        Report {
+            name,
+            captions: self.captions,
+            pictures: self.pictures,
+            unreadable_pictures: self.unreadable,
+            split_otherwise: resplit.then_some(self.split_otherwise),
+            entities: (self.tagged > 0).then(|| self.entities.scores()),
+            sentiment: (self.classified > 0).then(|| self.sentiment.scores()),
+        }
+    }
+}
+
+/// Where the entities stand in the words joined by single spaces.
+fn gold_spans(words: &[String], tags: &[String]) -> Vec<CharSpan> {
+    let mut at = 0;
+    let places: Vec<(usize, usize)> = words
+        .iter()
+        .map(|word| {
+            let start = at;
+            let end = start + word.chars().count();
+            at = end + 1;
+            (start, end)
+        })
+        .collect();
+    spans(tags)
+        .into_iter()
+        .map(|span| (span.kind, places[span.first].0, places[span.last].1))
+        .collect()
+}
+
+/// BIO tags over characters, so that the scorer of words scores character spans.
+fn char_tags(entities: &[CharSpan]) -> Vec<String> {
+    let length = entities.iter().map(|(_, _, end)| *end).max().unwrap_or(0);
+    let mut tags = vec!["O".to_owned(); length];
+    for (kind, start, end) in entities {
+        tags[*start..*end].fill(format!("I-{kind}"));
+        tags[*start] = format!("B-{kind}");
+    }
+    tags
+}
+
+impl Report {
+    pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let pictures = match self.pictures {
+            0 => "no pictures".into(),
+            count => format!("{count} with a picture"),
+        };
+        writeln!(
+            out,
+            "{}: {} captions, {pictures}",
+            plain(&self.name),
+            self.captions
+        )?;
+        if self.unreadable_pictures > 0 {
+            writeln!(
+                out,
+                "{} pictures could not be read; their captions went without",
+                self.unreadable_pictures
+            )?;
+        }
+        if let Some(count) = self.split_otherwise {
+            writeln!(out, "{count} captions are split otherwise than in the data")?;
+        }
+        if let Some(entities) = &self.entities {
+            writeln!(out)?;
+            write_entities(out, entities)?;
+        }
+        if let Some(sentiment) = &self.sentiment {
+            writeln!(out)?;
+            write_sentiment(out, sentiment)?;
+        }
+        Ok(())
+    }
+}
+
+/// A line of a table: a name, percentages, the number of gold labels.
+struct Row {
+    name: String,
+    /// Precision, recall, F1.
+    values: [f64; 3],
+    support: usize,
+}
+
+fn row(name: &str, precision: f64, recall: f64, f1: f64, support: usize) -> Row {
+    Row {
+        name: plain(name).into_owned(),
+        values: [precision, recall, f1].map(|value| 100.0 * value),
+        support,
+    }
+}
+
+fn prf_row((name, prf): (&String, &Prf)) -> Row {
+    row(name, prf.precision, prf.recall, prf.f1, prf.gold)
+}
+
+fn write_entities(out: &mut impl Write, scores: &EntityScores) -> io::Result<()> {
+    let mut rows: Vec<Row> = scores.per_type.iter().map(prf_row).collect();
+    let (micro, support) = (&scores.micro, scores.micro.gold);
+    rows.push(row(
+        "micro avg",
+        micro.precision,
+        micro.recall,
+        micro.f1,
+        support,
+    ));
+    for (name, mean) in [
+        ("macro avg", &scores.macro_),
+        ("weighted avg", &scores.weighted),
+    ] {
+        rows.push(row(name, mean.precision, mean.recall, mean.f1, support));
+    }
+    write_table(out, "entities", &rows)
+}
+
+fn write_sentiment(out: &mut impl Write, scores: &SentimentScores) -> io::Result<()> {
+    let rows: Vec<Row> = scores.per_class.iter().map(prf_row).collect();
+    write_table(out, "sentiment", &rows)?;
+    writeln!(
+        out,
+        "accuracy {:.2}, weighted F1 {:.2}, macro F1 {:.2} on {} captions",
+        100.0 * scores.accuracy,
+        100.0 * scores.weighted_f1,
+        100.0 * scores.macro_f1,
+        scores.samples
+    )
+}
+
+fn write_table(out: &mut impl Write, title: &str, rows: &[Row]) -> io::Result<()> {
+    let names = rows.iter().map(|row| row.name.chars().count());
+    let width = names.chain([title.len(), 12]).max().unwrap_or(0);
+    writeln!(
+        out,
+        "{title:width$}  {:>9}  {:>9}  {:>9}  {:>9}",
+        "precision", "recall", "F1", "support"
+    )?;
+    for Row {
+        name,
+        values,
+        support,
+    } in rows
+    {
+        let [precision, recall, f1] = values;
+        writeln!(
+            out,
+            "{name:width$}  {precision:>9.2}  {recall:>9.2}  {f1:>9.2}  {support:>9}"
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(words: &[&str]) -> Vec<String> {
+        words.iter().map(|&word| word.to_owned()).collect()
+    }
+
+    #[test]
+    fn gold_entities_have_characters() {
+        let words = strings(&["😀", "Zoë", "Ray", "in", "Köln"]);
+        let tags = strings(&["O", "B-PER", "I-PER", "O", "B-LOC"]);
+        let gold = gold_spans(&words, &tags);
+        assert_eq!(gold, [("PER".into(), 2, 9), ("LOC".into(), 13, 17)]);
+        let chars = char_tags(&gold);
+        let back = spans(&chars);
+        let back: Vec<_> = back
+            .into_iter()
+            .map(|span| (span.kind, span.first, span.last + 1))
+            .collect();
+        assert_eq!(back, gold);
+    }
+
+    #[test]
+    fn a_wrong_split_counts_as_an_error() {
+        let sample = Sample {
+            words: strings(&["Ann", "B-52s"]),
+            tags: Some(strings(&["B-PER", "B-ORG"])),
+            ..Sample::default()
+        };
+        let entity = |kind: &str, start, end| muse_core::Entity {
+            kind: kind.into(),
+            text: String::new(),
+            start,
+            end,
+            first_word: 0,
+            last_word: 0,
+            score: 1.0,
+        };
+        let tagged = Tagged {
+            words: Vec::new(),
+            tags: strings(&["B-PER", "B-ORG", "O", "O"]),
+            entities: vec![entity("PER", 0, 3), entity("ORG", 4, 5)],
+            sentiment: None,
+        };
+        let mut tally = Tally::default();
+        tally.add(&sample, &tagged, true);
+        let scores = tally.entities.scores();
+        assert_eq!(
+            (scores.micro.tp, scores.micro.predicted, scores.micro.gold),
+            (1, 2, 2)
+        );
+        assert_eq!(tally.split_otherwise, 1);
+    }
+}

@@ -1,0 +1,69 @@
+//! The shipped model, used as a user would.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/muse-small.muse")
+}
+
+fn tag(caption: &str) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_muse"))
+        .args(["tag", "--json", "--model"])
+        .arg(model())
+        .arg(caption)
+        .output()
+        .expect("muse runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn entities(answer: &Value) -> Vec<(&str, &str)> {
+    let entities = answer["entities"].as_array().expect("a list");
+    entities
+        .iter()
+        .map(|e| (e["type"].as_str().unwrap(), e["text"].as_str().unwrap()))
+        .collect()
+}
+
+#[test]
+fn finds_people_places_and_organisations() {
+    let answer = tag("Barack Obama meets Angela Merkel in Berlin");
+    assert_eq!(
+        entities(&answer),
+        [
+            ("PER", "Barack Obama"),
+            ("PER", "Angela Merkel"),
+            ("LOC", "Berlin")
+        ]
+    );
+    for entity in answer["entities"].as_array().unwrap() {
+        let score = entity["score"].as_f64().unwrap();
+        assert!((0.5..=1.0).contains(&score), "{entity}");
+    }
+    let answer = tag("The Lakers are back in Los Angeles");
+    assert!(
+        entities(&answer).contains(&("ORG", "Lakers"))
+            && entities(&answer).contains(&("LOC", "Los Angeles")),
+        "{answer}"
+    );
+}
+
+#[test]
+fn tells_a_happy_post_from_a_sad_one() {
+    for (caption, label) in [
+        ("What a wonderful day, I love this so much!", "positive"),
+        ("So sad and angry, this is a terrible tragedy", "negative"),
+    ] {
+        let answer = tag(caption);
+        assert_eq!(answer["sentiment"]["label"], label, "{answer}");
+    }
+}
+
+#[test]
+fn a_caption_without_words_has_no_entities() {
+    assert_eq!(entities(&tag("")), []);
+}

@@ -1,0 +1,143 @@
+//! What goes wrong is said, with an exit code, and does no harm.
+
+use super::world::{Data, World, done, failed, run};
+
+#[test]
+fn faults_are_named() {
+    let world = World::new(Data::Both);
+    world.write("strange.txt", "IMGID:7\nAnn\tB-ALIEN\n");
+    world.write(
+        "mood.jsonl",
+        "{\"text\": \"so\", \"sentiment\": \"angry\"}\n",
+    );
+    world.write("cut.txt", "IMGID:1\nAnn\tB-PER\nmet\n");
+    world.write(
+        "lost.jsonl",
+        "{\"text\": \"so\", \"image\": \"none.png\", \"sentiment\": \"neutral\"}\n",
+    );
+    world.write("photos/broken.png", "not a picture");
+    world.write(
+        "broken.jsonl",
+        "{\"text\": \"so\", \"sentiment\": \"positive\"}\n\
+         {\"text\": \"so\", \"sentiment\": \"negative\"}\n\
+         {\"text\": \"so\", \"image\": \"photos/broken.png\", \"sentiment\": \"neutral\"}\n",
+    );
+    world.write("unlabelled.jsonl", "{\"text\": \"so\"}\n");
+    world.write("folder/config.json", "{}");
+    let table: [(&[&str], &[&str]); 21] = [
+        (
+            &["train.speed=3"],
+            &["train.toml", "unknown field", "speed"],
+        ),
+        (&["model.image.tune=sometimes"], &["sometimes"]),
+        (&["train.epochs=0"], &["train.epochs"]),
+        (&["train.batch_size=0"], &["train.batch_size"]),
+        (&["train.stray_photos=2"], &["train.stray_photos"]),
+        (&["model.max_pieces=2"], &["max_pieces"]),
+        (&["model.exchange.heads=5"], &["exchange.heads"]),
+        (
+            &["model.text.folder=nowhere"],
+            &["nowhere", "config.json", "xtask weights"],
+        ),
+        (&["model.text.folder=folder"], &["config.json"]),
+        (&["model.image.weights=nothing.pth"], &["nothing.pth"]),
+        (&["model.image.weights=train.txt"], &["train.txt"]),
+        (&["model.image.encoder=resnet18"], &["missing", "layer1"]),
+        (&["data.train.0.path=nothing.txt"], &["nothing.txt"]),
+        (&["data.train.0.path=cut.txt"], &["cut.txt", "line 3"]),
+        (&["data.train.1.path=lost.jsonl"], &["line 1", "none.png"]),
+        (&["data.train.1.path=broken.jsonl"], &["broken.png"]),
+        (&["data.valid.1.path=broken.jsonl"], &["broken.png"]),
+        (
+            &["data.valid.0.path=strange.txt"],
+            &["sentences", "sample 7", "B-ALIEN"],
+        ),
+        (
+            &["data.valid.1.path=mood.jsonl"],
+            &["posts", "sample 1", "angry"],
+        ),
+        (&["data.valid.1.name=sentences"], &["sentences", "name"]),
+        (
+            &[
+                "data.train=[{path = \"unlabelled.jsonl\"}]",
+                "data.valid=[]",
+            ],
+            &["no training sample carries a label"],
+        ),
+    ];
+    for (overrides, named) in table {
+        let error = failed(&mut world.train("run", overrides));
+        for name in named {
+            assert!(error.contains(name), "{overrides:?}: {error}");
+        }
+    }
+    let error = failed(&mut world.train("run", &["data.train=[]"]));
+    assert!(error.contains("training data"), "{error}");
+
+    // None of them took the folder. Photos that a step reads are found out later.
+    assert!(!world.path("run/config.toml").exists());
+    let mut command = world.train(
+        "run",
+        &["data.train.1.path=broken.jsonl", "model.image.tune=whole"],
+    );
+    assert!(failed(&mut command).contains("broken.png"));
+    command.arg("--resume");
+    assert!(failed(&mut command).contains("broken.png"));
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_refused() {
+    let world = World::new(Data::Sentences);
+    for (arguments, named) in [
+        (&["--set", "seed"][..], "KEY=VALUE"),
+        (&["--precision", "f16"], "--precision"),
+        (&["--resume", "--init", "model.muse"], "--init"),
+    ] {
+        let mut command = world.train("run", &[]);
+        command.args(arguments);
+        let ran = run(&mut command);
+        assert!(ran.code == Some(2) && ran.err.contains(named), "{ran:?}");
+    }
+    let mut command = world.train("run", &[]);
+    command.arg("--resume");
+    let error = failed(&mut command);
+    assert!(error.contains("there is no run in"), "{error}");
+}
+
+#[test]
+fn a_run_is_resumed_with_its_own_configuration_only() {
+    let world = World::new(Data::Sentences);
+    let first = world.trained("run", &["train.epochs=1"]);
+    let resume = |overrides: &[&str]| {
+        let mut command = world.train("run", overrides);
+        command.arg("--resume");
+        command
+    };
+    for other in [&["train.epochs=2"][..], &["train.epochs=1", "seed=2"]] {
+        let error = failed(&mut resume(other));
+        assert!(
+            error.contains("configuration is not that of the run"),
+            "{error}"
+        );
+    }
+    assert!(
+        world
+            .run("run", done(&mut resume(&["train.epochs=1"])))
+            .equals(&first)
+    );
+
+    // Two at once would write the same files.
+    let lock = std::fs::File::create(world.path("run/.lock")).expect("the lock");
+    lock.lock().expect("nobody else has it");
+    let error = failed(&mut resume(&["train.epochs=1"]));
+    assert!(error.contains("another muse trains into"), "{error}");
+    drop(lock);
+
+    let checkpoint = world
+        .path("run/checkpoints")
+        .join(format!("model-{}.bpk", first.column("steps")[0]));
+    let bytes = std::fs::read(&checkpoint).expect("a checkpoint");
+    std::fs::write(&checkpoint, &bytes[..bytes.len() / 2]).expect("half a checkpoint");
+    let error = failed(&mut resume(&["train.epochs=1"]));
+    assert!(error.contains("damaged"), "{error}");
+}

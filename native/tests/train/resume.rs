@@ -1,0 +1,190 @@
+//! Runs that are interrupted, or killed, and resumed.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use burn::optim::OptimizerRecord;
+use burn::optim::lr_scheduler::LrSchedulerRecord;
+use burn::store::ModuleRecord;
+use muse_core::file::ModelFile;
+use rand::RngExt;
+
+use super::world::{Data, World, done, metrics, wait};
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill")
+        .args([name, &child.id().to_string()])
+        .status();
+    assert!(sent.expect("kill").success());
+}
+
+fn until(what: &str, mut there: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !there() {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "waited in vain for {what}"
+        );
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// Steps of the newest checkpoint that is complete.
+fn newest(run: &Path) -> usize {
+    let newest = muse::train::checkpoint::newest(&run.join("checkpoints"));
+    newest.expect("a folder").unwrap_or(0)
+}
+
+#[test]
+fn an_interrupted_run_ends_like_an_uninterrupted_one() {
+    let world = World::new(Data::Both);
+    // Epochs of 64 steps; a part of the CNN is trained, so that the checkpoint holds what is frozen and what is not.
+    let overrides = [
+        "train.epochs=2",
+        "train.batch_size=1",
+        "model.image.tune.last=1",
+    ];
+    let steps = 64;
+    let uninterrupted = world.trained("whole", &overrides);
+    assert_eq!(uninterrupted.column("steps"), [64.0, 128.0]);
+
+    let run = world.path("run");
+    let start = |resume: bool| {
+        let mut command = world.train("run", &overrides);
+        command.args(resume.then_some("--resume"));
+        command.spawn().expect("the binary starts")
+    };
+    for (interruption, wait) in [(0, 40), (1, 20), (2, 100)] {
+        let before = if run.exists() { newest(&run) } else { 0 };
+        let mut child = start(interruption > 0);
+        let mut said = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut lines = String::new();
+        while !lines.contains("training: ") && !lines.contains("going on after step") {
+            assert!(said.read_line(&mut lines).expect("UTF-8") > 0, "{lines}");
+        }
+        sleep(Duration::from_millis(wait));
+        signal(&child, "-INT");
+        said.read_to_string(&mut lines).expect("UTF-8");
+        assert_eq!(child.wait().expect("its end").code(), Some(1), "{lines}");
+        assert!(
+            lines.contains("error: interrupted; what was learned is saved"),
+            "{lines}"
+        );
+        assert!(lines.contains("--resume"), "{lines}");
+        assert!(newest(&run) > before, "{lines}");
+        whole(&run);
+        if interruption == 0 {
+            assert!(newest(&run) < steps, "not in the first epoch: {lines}");
+        }
+    }
+    let ran = done(world.train("run", &overrides).arg("--resume"));
+    assert!(world.run("run", ran).equals(&uninterrupted));
+}
+
+#[test]
+fn a_second_ctrl_c_ends_at_once() {
+    let world = World::new(Data::Sentences);
+    let overrides = ["train.epochs=40", "train.batch_size=32"];
+    let mut child = world
+        .train("run", &overrides)
+        .spawn()
+        .expect("the binary starts");
+    until("an epoch", || world.path("run/metrics.csv").exists());
+    signal(&child, "-INT");
+    signal(&child, "-INT");
+    let ran = loop {
+        // Whichever comes first: the two may arrive as one, or the step may be over in between.
+        if child.try_wait().expect("its state").is_some() {
+            break wait(child);
+        }
+        sleep(Duration::from_millis(5));
+    };
+    assert!(matches!(ran.code, Some(1 | 130)), "{ran:?}");
+    whole(&world.path("run"));
+}
+
+#[test]
+fn a_killed_run_breaks_nothing_and_ends_like_an_uninterrupted_one() {
+    let world = World::new(Data::Both);
+    // Short epochs, so that most of the time something is being written.
+    let overrides = ["train.epochs=8", "train.batch_size=16"];
+    let start = Instant::now();
+    let uninterrupted = world.trained("whole", &overrides);
+    let length = start.elapsed();
+
+    let run = world.path("run");
+    let mut rng = rand::rng();
+    let mut begun = false;
+    for _ in 0..10 {
+        let mut command = world.train("run", &overrides);
+        command.args(begun.then_some("--resume"));
+        let mut child = command.spawn().expect("the binary starts");
+        sleep(length.mul_f64(rng.random_range(0.1..0.7)));
+        child.kill().expect("SIGKILL");
+        let ran = wait(child);
+        assert!(matches!(ran.code, None | Some(0)), "{ran:?}");
+        if run.exists() {
+            whole(&run);
+        }
+        begun = run.join("config.toml").exists();
+        if ran.code == Some(0) {
+            break;
+        }
+    }
+    let ran = done(
+        world
+            .train("run", &overrides)
+            .args(begun.then_some("--resume")),
+    );
+    assert!(world.run("run", ran).equals(&uninterrupted));
+}
+
+/// Every file that is not marked as unfinished can be read.
+fn whole(run: &Path) {
+    for entry in files(run) {
+        let name = entry
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("a name");
+        if name.starts_with('.') {
+            continue;
+        }
+        let text = || std::fs::read_to_string(&entry).expect("UTF-8");
+        match name {
+            "best.muse" => {
+                let bytes = std::fs::read(&entry).expect("bytes");
+                ModelFile::from_bytes(&bytes).expect("a whole model");
+            }
+            "metrics.csv" => assert!(!metrics(run).is_empty()),
+            "config.toml" => drop(toml::from_str::<toml::Table>(&text()).expect("TOML")),
+            _ if name.starts_with("losses-") => {
+                drop(toml::from_str::<toml::Table>(&text()).expect("TOML"))
+            }
+            _ if name.starts_with("model-") => {
+                assert!(!ModuleRecord::load(&entry).expect("weights").is_empty())
+            }
+            _ if name.starts_with("optimizer-") => {
+                drop(OptimizerRecord::load(&entry).expect("states"))
+            }
+            _ if name.starts_with("scheduler-") => {
+                drop(LrSchedulerRecord::load(&entry).expect("steps"))
+            }
+            _ => panic!("{} is no file of a run", entry.display()),
+        }
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => files.extend(self::files(&path)),
+            false => files.push(path),
+        }
+    }
+    files
+}
