@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use burn::module::Module;
 use burn::optim::OptimizerRecord;
 use burn::optim::lr_scheduler::LrSchedulerRecord;
 use burn::store::ModuleRecord;
@@ -138,25 +139,32 @@ pub fn tidy(folder: &Path) -> std::io::Result<Option<usize>> {
     newest(folder)
 }
 
-/// Checks that a checkpoint can be read; burn panics on one that cannot.
+/// Checks that a checkpoint can be read and is one of `model`; burn panics where it is not.
 ///
 /// # Errors
 ///
-/// Names the damaged file.
-pub fn verify(folder: &Path, step: usize) -> anyhow::Result<()> {
-    fn load<R: Checkpoint>(path: PathBuf) -> anyhow::Result<()> {
-        let loaded = R::load(path.clone()).map(drop);
-        loaded.with_context(|| {
-            format!(
-                "the checkpoint {} is damaged; remove it to go on from the one before",
-                path.display()
-            )
-        })
-    }
-    let [model, optimizer, scheduler] = PARTS.map(|part| path(folder, part, step));
-    load::<ModuleRecord>(model)?;
-    load::<OptimizerRecord>(optimizer)?;
-    load::<LrSchedulerRecord>(scheduler)
+/// Names the file at fault.
+pub fn verify<M: Module>(folder: &Path, step: usize, model: &M) -> anyhow::Result<()> {
+    let [weights, optimizer, scheduler] = PARTS.map(|part| path(folder, part, step));
+    let record: ModuleRecord = load(&weights)?;
+    load::<OptimizerRecord>(&optimizer)?;
+    load::<LrSchedulerRecord>(&scheduler)?;
+    let fits = model.clone().try_load_record(record).map(drop);
+    fits.with_context(|| {
+        format!(
+            "the checkpoint {} does not fit the model; is the data what it was, with the same labels?",
+            weights.display()
+        )
+    })
+}
+
+fn load<R: Checkpoint>(path: &Path) -> anyhow::Result<R> {
+    R::load(path.to_path_buf()).with_context(|| {
+        format!(
+            "the checkpoint {} is damaged; remove it to go on from the one before",
+            path.display()
+        )
+    })
 }
 
 fn is_partial(path: &Path) -> bool {
@@ -190,6 +198,9 @@ fn remove(path: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use burn::nn::{Linear, LinearConfig};
+    use burn::tensor::Device;
+
     use super::*;
 
     #[test]
@@ -220,7 +231,8 @@ mod tests {
         }
         assert!(here("losses-20.toml") && here("notes.txt"));
 
-        let error = verify(folder.path(), 20).unwrap_err();
+        let model: Linear = LinearConfig::new(2, 3).init(&Device::flex());
+        let error = verify(folder.path(), 20, &model).unwrap_err();
         assert!(
             format!("{error:#}").contains("model-20.bpk is damaged"),
             "{error:#}"

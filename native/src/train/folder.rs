@@ -33,8 +33,8 @@ impl RunFolder {
     ///
     /// # Errors
     ///
-    /// When a new run finds one there, or a resumed run finds none, one of another configuration, one that another
-    /// process is at, or a damaged checkpoint.
+    /// When a new run finds one there, a resumed run finds none or one of another configuration, or another process is
+    /// at it.
     pub fn open(out: &Path, config: &TrainConfig, resume: bool) -> anyhow::Result<(Self, usize)> {
         let shown = out.display();
         let checkpoints = out.join("checkpoints");
@@ -78,13 +78,7 @@ impl RunFolder {
                 );
                 None
             }
-            (Some(_), true) => {
-                let done = checkpoint::tidy(&folder.checkpoints).with_context(unreadable)?;
-                if let Some(step) = done {
-                    checkpoint::verify(&folder.checkpoints, step)?;
-                }
-                done
-            }
+            (Some(_), true) => checkpoint::tidy(&folder.checkpoints).with_context(unreadable)?,
         };
         Ok((folder, done.unwrap_or(0)))
     }

@@ -142,6 +142,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     // Loaded weights carry no gradients; here they do, where they are wanted.
     let muse = freeze(&config, muse.train().set_require_grad(true))?;
     let trainee = Trainee::new(muse, model.clone(), &config.train, tokenizer.pad(), &device);
+    if done > 0 {
+        checkpoint::verify(&folder.checkpoints, done, &trainee)?;
+    }
     let optimizer = learner::optimizer(&trainee, &config.train, &device);
     let schedule = learner::schedule(&config, total)?;
     let valid_posts = Arc::new(valid_posts);

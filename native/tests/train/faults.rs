@@ -132,12 +132,45 @@ fn a_run_is_resumed_with_its_own_configuration_only() {
     let error = failed(&mut resume(&["train.epochs=1"]));
     assert!(error.contains("another muse trains into"), "{error}");
     drop(lock);
+}
 
-    let checkpoint = world
-        .path("run/checkpoints")
-        .join(format!("model-{}.bpk", first.column("steps")[0]));
-    let bytes = std::fs::read(&checkpoint).expect("a checkpoint");
-    std::fs::write(&checkpoint, &bytes[..bytes.len() / 2]).expect("half a checkpoint");
-    let error = failed(&mut resume(&["train.epochs=1"]));
-    assert!(error.contains("damaged"), "{error}");
+#[test]
+fn a_checkpoint_that_cannot_be_used_is_named() {
+    let world = World::new(Data::Sentences);
+    let overrides = ["train.epochs=2"];
+    let run = world.trained("run", &overrides);
+    let [first, last] = [0, 1].map(|epoch| run.column("steps")[epoch]);
+    let checkpoints = run.folder.join("checkpoints");
+    std::fs::remove_file(checkpoints.join(format!("optimizer-{last}.bpk"))).expect("a checkpoint");
+    let mut resume = world.train("run", &overrides);
+    resume.arg("--resume");
+
+    let text = std::fs::read_to_string(world.path("train.txt")).expect("sentences");
+    world.write(
+        "train.txt",
+        text.replace("PER", "ALIEN").replace("LOC", "ALIEN"),
+    );
+    let valid = std::fs::read_to_string(world.path("valid.txt")).expect("sentences");
+    world.write(
+        "valid.txt",
+        valid.replace("PER", "ALIEN").replace("LOC", "ALIEN"),
+    );
+    let error = failed(&mut resume);
+    assert!(
+        error.contains(&format!("model-{first}.bpk does not fit")),
+        "{error}"
+    );
+    world.write("train.txt", text);
+    world.write("valid.txt", valid);
+
+    let path = checkpoints.join(format!("optimizer-{first}.bpk"));
+    let bytes = std::fs::read(&path).expect("a checkpoint");
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("half a checkpoint");
+    let error = failed(&mut resume);
+    assert!(
+        error.contains(&format!("optimizer-{first}.bpk is damaged")),
+        "{error}"
+    );
+    std::fs::write(&path, bytes).expect("the whole");
+    assert!(world.run("run", done(&mut resume)).equals(&run));
 }

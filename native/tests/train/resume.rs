@@ -109,37 +109,54 @@ fn a_second_ctrl_c_ends_at_once() {
 #[test]
 fn a_killed_run_breaks_nothing_and_ends_like_an_uninterrupted_one() {
     let world = World::new(Data::Both);
-    // Short epochs, so that most of the time something is being written.
-    let overrides = ["train.epochs=8", "train.batch_size=16"];
-    let start = Instant::now();
-    let uninterrupted = world.trained("whole", &overrides);
-    let length = start.elapsed();
+    // Short epochs, so that most of the time something is being written; without validation each epoch is the best.
+    for (name, valid) in [("chosen", "seed=1"), ("last", "data.valid=[]")] {
+        let overrides = ["train.epochs=6", "train.batch_size=16", valid];
+        let start = Instant::now();
+        let uninterrupted = world.trained(&format!("{name}-whole"), &overrides);
+        let length = start.elapsed();
 
-    let run = world.path("run");
-    let mut rng = rand::rng();
-    let mut begun = false;
-    for _ in 0..10 {
-        let mut command = world.train("run", &overrides);
-        command.args(begun.then_some("--resume"));
-        let mut child = command.spawn().expect("the binary starts");
-        sleep(length.mul_f64(rng.random_range(0.1..0.7)));
-        child.kill().expect("SIGKILL");
-        let ran = wait(child);
-        assert!(matches!(ran.code, None | Some(0)), "{ran:?}");
-        if run.exists() {
+        let run = world.path(name);
+        let mut rng = rand::rng();
+        let mut begun = false;
+        for _ in 0..8 {
+            let mut child = world
+                .train(name, &overrides)
+                .args(begun.then_some("--resume"))
+                .spawn()
+                .expect("the binary starts");
+            sleep(length.mul_f64(rng.random_range(0.1..0.5)));
+            // At any moment, or while a file is being written: that is when something has just changed.
+            if rng.random_bool(0.7) {
+                let before = sizes(&run);
+                until("a change", || {
+                    sizes(&run) != before || child.try_wait().expect("its state").is_some()
+                });
+                sleep(Duration::from_micros(rng.random_range(0..3000)));
+            }
+            child.kill().expect("SIGKILL");
+            let ran = wait(child);
+            assert!(matches!(ran.code, None | Some(0)), "{ran:?}");
             whole(&run);
+            begun = run.join("config.toml").exists();
+            if ran.code == Some(0) {
+                break;
+            }
         }
-        begun = run.join("config.toml").exists();
-        if ran.code == Some(0) {
-            break;
-        }
+        let ran = done(
+            world
+                .train(name, &overrides)
+                .args(begun.then_some("--resume")),
+        );
+        assert!(world.run(name, ran).equals(&uninterrupted));
     }
-    let ran = done(
-        world
-            .train("run", &overrides)
-            .args(begun.then_some("--resume")),
-    );
-    assert!(world.run("run", ran).equals(&uninterrupted));
+}
+
+/// The files of a run, as far as it has any, and their lengths.
+fn sizes(run: &Path) -> Vec<(PathBuf, u64)> {
+    // A file may go between the listing and the look at it.
+    let size = |path: PathBuf| Some((path.clone(), std::fs::metadata(path).ok()?.len()));
+    files(run).into_iter().filter_map(size).collect()
 }
 
 /// Every file that is not marked as unfinished can be read.
@@ -179,7 +196,7 @@ fn whole(run: &Path) {
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("a folder") {
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let path = entry.expect("an entry").path();
         match path.is_dir() {
             true => files.extend(self::files(&path)),

@@ -1,0 +1,335 @@
+//! The time of a training step on the CPU, split by part: `cargo bench -p muse --bench step`.
+//!
+//! The sizes are those of `configs/muse-small.toml` with MiniLM (the weights are random: they take the same time); 40 posts
+//! of 40 pieces and 28 words, each with entities, a sentiment and the kept features of a photo of its own. At the end the
+//! parts are printed as shares of the step.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::activation::softmax;
+use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
+use burn::train::TrainStep;
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, SamplingMode};
+use half::f16;
+use muse::train::config::{TextSection, TrainConfig};
+use muse::train::feed::StepInput;
+use muse::train::freeze;
+use muse::train::learner::{Trainee, optimizer, schedule};
+use muse_core::batch::{Batch, Example, Picture, REGIONS};
+use muse_core::config::{BertConfig, MuseConfig};
+use muse_core::exchange::{Copies, CrossTransformer, Crossed, Stream, scores};
+use muse_core::model::Muse;
+use muse_core::text::tokenizer::EncodedText;
+
+const POSTS: usize = 40;
+const PIECES: usize = 40;
+const WORDS: usize = 28;
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let mut group = criterion.benchmark_group("step");
+    group
+        .sample_size(10)
+        .sampling_mode(SamplingMode::Flat)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(5));
+    let mut bench = Bench {
+        group,
+        medians: Vec::new(),
+    };
+    parts(&mut bench);
+    bench.report();
+}
+
+/// Criterion's group, and what it measured.
+struct Bench<'a> {
+    group: BenchmarkGroup<'a, WallTime>,
+    medians: Vec<(&'static str, f64)>,
+}
+
+impl Bench<'_> {
+    /// Times `timed` on what `prepare` makes; only the former counts.
+    fn part<I, O>(
+        &mut self,
+        name: &'static str,
+        mut prepare: impl FnMut() -> I,
+        mut timed: impl FnMut(I) -> O,
+    ) {
+        let mut seconds = Vec::new();
+        self.group.bench_function(name, |bencher| {
+            bencher.iter_custom(|iterations| {
+                let mut sum = Duration::ZERO;
+                for _ in 0..iterations {
+                    let input = prepare();
+                    let start = Instant::now();
+                    let output = black_box(timed(input));
+                    sum += start.elapsed();
+                    drop(output);
+                }
+                seconds.push(sum.as_secs_f64() / iterations as f64);
+                sum
+            });
+        });
+        if seconds.is_empty() {
+            return; // not among those asked for
+        }
+        seconds.sort_by(f64::total_cmp);
+        self.medians.push((name, seconds[seconds.len() / 2]));
+    }
+
+    fn report(self) {
+        let of = |name| {
+            self.medians
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, s)| *s)
+        };
+        let Some(step) = of("whole step") else { return };
+        for (name, seconds) in &self.medians {
+            println!(
+                "{name:40} {:8.1} ms {:6.1} %",
+                1e3 * seconds,
+                1e2 * seconds / step
+            );
+        }
+        if let (Some(with), Some(without)) =
+            (of("CrossTransformer"), of("CrossTransformer, no exchange"))
+        {
+            let seconds = with - without;
+            println!(
+                "{:40} {:8.1} ms {:6.1} %",
+                "CrossTransformer, with less without",
+                1e3 * seconds,
+                1e2 * seconds / step
+            );
+        }
+    }
+}
+
+fn parts(bench: &mut Bench) {
+    let inner = Device::flex();
+    let device = inner.clone().autodiff();
+    device.seed(1);
+    let config = settings();
+    let model = config
+        .model_config(
+            [
+                "O", "B-LOC", "I-LOC", "B-MISC", "I-MISC", "B-ORG", "I-ORG", "B-PER", "I-PER",
+            ]
+            .map(String::from)
+            .to_vec(),
+            ["negative", "neutral", "positive"]
+                .map(String::from)
+                .to_vec(),
+        )
+        .expect("the configuration");
+    let muse = Muse::new(&model, &inner).expect("the configuration");
+    let muse = freeze(&config, muse.train().set_require_grad(true)).expect("the stages");
+    let examples = examples(&model);
+    let batch = Batch::new(&examples, &model, 0, &device);
+    let d = model.text.hidden_size;
+    let random = |shape: [usize; 3]| {
+        Tensor::<3>::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad()
+    };
+
+    bench.part(
+        "batch to tensors",
+        || (),
+        |()| Batch::new(&examples, &model, 0, &device),
+    );
+
+    let pieces: Vec<i32> = examples
+        .iter()
+        .flat_map(|example| example.text.pieces.iter().map(|&piece| piece as i32))
+        .collect();
+    let pieces = Tensor::<2, Int>::from_data(TensorData::new(pieces, [POSTS, PIECES]), &device);
+    bench.part(
+        "text encoder",
+        || (),
+        |()| {
+            muse.text
+                .forward(pieces.clone(), None, None)
+                .sum()
+                .backward()
+        },
+    );
+
+    let channels = model.image.encoder.channels();
+    let regions = Tensor::<3>::random([POSTS, REGIONS, channels], Distribution::Default, &device);
+    bench.part(
+        "projection of the regions",
+        || (),
+        |()| muse.projection.forward(regions.clone()).sum().backward(),
+    );
+
+    let theta = model.exchange.theta;
+    let copies = |n: usize| Copies::new(&vec![vec![1.0; 1 + n]; POSTS], theta, &device);
+    let streams = || {
+        [PIECES, REGIONS].map(|n| Stream {
+            rows: random([POSTS, 1 + n, d]),
+            copies: copies(n),
+        })
+    };
+    let cross = |cross: &CrossTransformer, [text, image]: [Stream; 2]| {
+        let crossed = cross.forward(text, image);
+        (crossed.text.sum() + crossed.image.sum()).backward()
+    };
+    bench.part("CrossTransformer", streams, |streams| {
+        cross(&muse.cross, streams)
+    });
+
+    let mut apart = model.exchange.clone();
+    (apart.first_layer, apart.last_layer) = (1, 0);
+    let apart = CrossTransformer::new(&apart, d, &inner)
+        .train()
+        .set_require_grad(true);
+    bench.part("CrossTransformer, no exchange", streams, |streams| {
+        cross(&apart, streams)
+    });
+
+    // Score, choice, mean and replacement, as often as in a step. The sums that start the backward pass are timed too, so
+    // that this is an upper bound.
+    let layers = (model.exchange.first_layer..=model.exchange.last_layer)
+        .filter(|&layer| layer < model.exchange.layers)
+        .count();
+    let weights = |n: usize| {
+        let shape = [POSTS, model.exchange.heads, 1 + n, 1 + n];
+        softmax(
+            Tensor::<4>::random(shape, Distribution::Default, &device),
+            3,
+        )
+    };
+    let exchanging = || {
+        let [text, image] = streams();
+        (text, weights(PIECES), image, weights(REGIONS))
+    };
+    bench.part(
+        "exchange alone",
+        exchanging,
+        |(text, text_weights, image, image_weights)| {
+            let (mut text_rows, mut image_rows) = (text.rows, image.rows);
+            for _ in 0..layers {
+                let text_scores = scores(text_weights.clone());
+                let image_scores = scores(image_weights.clone());
+                let [text_done, image_done] = muse.cross.exchange(
+                    (text_rows, &text_scores, &text.copies),
+                    (image_rows, &image_scores, &image.copies),
+                );
+                (text_rows, image_rows) = (text_done.0, image_done.0);
+            }
+            (text_rows.sum() + image_rows.sum()).backward()
+        },
+    );
+
+    let crossed = || Crossed {
+        text: random([POSTS, 1 + PIECES, d]),
+        image: random([POSTS, 1 + REGIONS, d]),
+        trace: Vec::new(),
+    };
+    bench.part("heads, CRF and losses", crossed, |crossed| {
+        let losses = muse.losses(&batch, &muse.heads(&batch, crossed));
+        let [Some(entities), Some(sentiment)] = [losses.entities, losses.sentiment] else {
+            unreachable!("the batch has both labels");
+        };
+        (entities + sentiment).backward()
+    });
+
+    let input = StepInput { examples, seed: 1 };
+    let trainee = Trainee::new(muse, model, &config.train, 0, &device);
+    let mut optimizer = optimizer(&trainee, &config.train, &device);
+    let mut rates = schedule(&config, 1_000_000).expect("the rates");
+    // The gradients of one step do for all: their values make no difference to the time.
+    let gradients = TrainStep::step(&trainee, input.clone()).grads;
+    let ids = trainee.clone();
+    let copy = || {
+        let mut copy = Copier {
+            from: &gradients,
+            to: GradientsParams::new(),
+        };
+        ids.visit(&mut copy);
+        copy.to
+    };
+    let mut trainee = Some(trainee);
+    bench.part("clipping and AdamW", copy, |gradients| {
+        let before = trainee.take().expect("put back below");
+        trainee = Some(before.optimize(&mut optimizer, rates.step(), gradients));
+    });
+    bench.part(
+        "whole step",
+        || input.clone(),
+        |input| {
+            let before = trainee.take().expect("put back below");
+            let gradients = TrainStep::step(&before, input).grads;
+            trainee = Some(before.optimize(&mut optimizer, rates.step(), gradients));
+        },
+    );
+}
+
+/// Copies gradients, which are used up by a step.
+struct Copier<'a> {
+    from: &'a GradientsParams,
+    to: GradientsParams,
+}
+
+impl ModuleVisitor for Copier<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.from.get::<D>(param.id) {
+            self.to.register(param.id, gradient * 1.0);
+        }
+    }
+}
+
+/// `configs/muse-small.toml`, with MiniLM's sizes instead of its folder.
+fn settings() -> TrainConfig {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/muse-small.toml");
+    let mut config = TrainConfig::load(&path, &[]).expect("the configuration");
+    config.model.text = TextSection {
+        folder: None,
+        sizes: Some(BertConfig {
+            vocab_size: 30522,
+            hidden_size: 384,
+            num_hidden_layers: 6,
+            num_attention_heads: 12,
+            intermediate_size: 1536,
+            max_position_embeddings: 512,
+            type_vocab_size: 2,
+            layer_norm_eps: 1e-12,
+            hidden_dropout_prob: 0.1,
+            attention_probs_dropout_prob: 0.1,
+        }),
+    };
+    config
+}
+
+/// Posts of equal length. Any pieces, tags and features do.
+fn examples(model: &MuseConfig) -> Vec<Example> {
+    let values = REGIONS * model.image.encoder.channels();
+    (0..POSTS)
+        .map(|post| Example {
+            text: EncodedText {
+                pieces: (0..PIECES)
+                    .map(|at| (1000 + 613 * post + 31 * at) as u32 % 30_000)
+                    .collect(),
+                shapes: vec![1; PIECES],
+                first_pieces: (1..=WORDS).collect(),
+            },
+            picture: Some(Arc::new(Picture::Regions(
+                (0..values)
+                    .map(|at| f16::from_f32((post + at) as f32 % 7.0 / 7.0))
+                    .collect(),
+            ))),
+            tags: Some(
+                (0..WORDS)
+                    .map(|word| (post + word) % model.tags.len())
+                    .collect(),
+            ),
+            sentiment: Some(post % model.classes.len()),
+        })
+        .collect()
+}
