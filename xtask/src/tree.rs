@@ -142,7 +142,7 @@ mod tests {
         }
         for line in [
             "see https://example.org/home/page",
-            "${HOME}/work/x",
+            concat!("${HOME}/", "work/x"),
             "$HOME/.cache",
             "../work/x and ./home/y",
             "a /homely/ word, 1/root/2",
