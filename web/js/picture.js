@@ -1,0 +1,71 @@
+// Pictures on their way to the worker: a Blob is sent as the handle it is, pixels are moved and never read here.
+import { MuseError } from "./error.js";
+
+const known = new WeakMap();
+const LARGE = 2 ** 22; // pixels that are copied in one go: some 20 ms
+const MOST = 2 ** 26; // as in muse-core, but before they are copied
+const pause = () => new Promise((resolve) => setTimeout(resolve));
+let count = 0;
+
+/**
+ * A number for the picture. Objects whose content stays keep theirs, so that the worker sees them once; a canvas or an
+ * ImageData may have been drawn on since, and gets a new one.
+ */
+export function number(image) {
+  const is = (type) => image instanceof (globalThis[type] ?? Function);
+  if (!is("Blob") && !is("ImageBitmap") && !is("HTMLImageElement")) return { id: ++count, once: true };
+  const source = image.currentSrc || image.src; // of an element alone, which may show another picture later
+  if (!known.has(image) || known.get(image).source !== source) known.set(image, { id: ++count, source });
+  return known.get(image);
+}
+
+async function fetched(url, signal) {
+  const response = await fetch(url, { signal }).catch((cause) => {
+    throw new MuseError("network", `the picture ${url} cannot be fetched`, cause);
+  });
+  if (!response.ok) throw new MuseError("network", `the picture ${url} answers with status ${response.status}`);
+  return response.blob();
+}
+
+/** What the picture is now, whatever becomes of the object. */
+export async function capture(image, signal) {
+  if (typeof image === "string" || image instanceof URL) return { blob: await fetched(image, signal) };
+  if (image instanceof Blob) return { blob: image };
+  const { data, width, height, colorSpace = "srgb" } = image;
+  // Straight to the decoder: a bitmap would lose colour under transparency.
+  if (data instanceof Uint8ClampedArray && colorSpace === "srgb") {
+    const parts = [];
+    for (let at = 0; at < data.length; at += LARGE) {
+      if (at) await pause();
+      parts.push(new Blob([data.subarray(at, at + LARGE)]));
+    }
+    return { blob: new Blob(parts), width, height };
+  }
+  try {
+    await image.decode?.();
+    const { currentSrc, crossOrigin, naturalWidth, naturalHeight } = image;
+    // Shown without CORS, its pixels may not be read; its file perhaps may. And a large element would be decoded on this
+    // thread, where a file is not.
+    const closed = /^http/.test(currentSrc) && !crossOrigin && new URL(currentSrc).origin !== self.origin;
+    const file = closed || naturalWidth * naturalHeight > LARGE ? await fetched(currentSrc, signal).catch(() => {}) : undefined;
+    const bitmap = await (file && createImageBitmap(file).catch(() => {}));
+    return { bitmap: bitmap ?? (await createImageBitmap(image)) };
+  } catch (cause) {
+    const code = cause instanceof TypeError || cause instanceof ReferenceError ? "argument" : "image";
+    throw new MuseError(code, `this cannot be used as a picture: ${cause.message}`, cause);
+  }
+}
+
+/** A message with the picture, and what moves with it. The capture stays: a lost device may need it again. */
+export async function parcel({ bitmap, ...rest }) {
+  if (!bitmap) return [rest, []];
+  const { width, height } = bitmap;
+  if (width * height > MOST) throw new MuseError("image", `the picture has ${width}×${height} pixels; make it smaller first`);
+  const rows = Math.max(1, Math.floor(LARGE / width));
+  const strips = [];
+  for (let y = 0; y < height; y += rows) {
+    if (y) await pause();
+    strips.push(await createImageBitmap(bitmap, 0, y, width, Math.min(rows, height - y)));
+  }
+  return [{ strips, width, height }, strips];
+}

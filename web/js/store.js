@@ -1,0 +1,101 @@
+// Where a model file comes from: the Cache API or the network.
+import { MuseError } from "./error.js";
+
+const NAME = "muse-web";
+const HASH = "x-muse-sha256";
+
+// No Cache API, in an insecure context or a private window: goes on without.
+const open = async () => {
+  try {
+    return await caches.open(NAME);
+  } catch {}
+};
+
+/** The copy in the cache, unless it is known to be of another hash. */
+export async function kept(url, sha256) {
+  const copy = await (await open())?.match(url);
+  const hash = copy?.headers.get(HASH);
+  return sha256 && hash && hash !== sha256 ? undefined : copy;
+}
+
+export async function keep(url, blob, sha256) {
+  const headers = { "content-length": blob.size };
+  if (sha256) headers[HASH] = sha256;
+  // A full disk must not stop anybody.
+  await (await open())?.put(url, new Response(blob, { headers })).catch(() => {});
+}
+
+export const forget = async (url) => (await open())?.delete(url);
+
+export const clear = async () => {
+  try {
+    return await caches.delete(NAME);
+  } catch {
+    return false;
+  }
+};
+
+async function sound(blob, sha256, report) {
+  // `crypto.subtle` is for secure contexts alone; the model file's own checksum is checked later in any case.
+  if (!sha256 || !globalThis.crypto?.subtle) return true;
+  report("verify", 0, blob.size);
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", await blob.arrayBuffer()));
+  report("verify", blob.size, blob.size);
+  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("") === sha256;
+}
+
+async function download(url, mode, report) {
+  const response = await fetch(url, { cache: mode }).catch((cause) => {
+    throw new MuseError("network", `${url} cannot be reached`, cause);
+  });
+  if (!response.ok) throw new MuseError("network", `${url} answers with status ${response.status}`);
+  const { headers, body, type } = response;
+  // The length counts what travels. Whether that is compressed, another origin need not tell.
+  const length = headers.has("content-encoding") ? 0 : Number(headers.get("content-length"));
+  const parts = [];
+  let loaded = 0;
+  let told = 0;
+  try {
+    for (const reader = body.getReader(); ; ) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      parts.push(value);
+      loaded += value.length;
+      if (performance.now() - told < 50) continue;
+      told = performance.now();
+      report("download", loaded, Math.max(length, loaded));
+    }
+  } catch (cause) {
+    throw Object.assign(new MuseError("network", `the download of ${url} broke off`, cause), { again: true });
+  }
+  report("download", loaded, loaded);
+  return { blob: new Blob(parts), whole: !length || type === "cors" || length === loaded };
+}
+
+/**
+ * Offers copies of the file until one is taken: the cached one, one from the network, and once more one from there. Asking
+ * for the next says that the last was bad.
+ */
+export async function* copies(url, { cache, sha256 }, report) {
+  const copy = cache && (await kept(url, sha256));
+  if (copy) {
+    const blob = await copy.blob().catch(() => new Blob());
+    report("cache", blob.size, blob.size);
+    if (await sound(blob, sha256, report)) yield { blob, from: "cache" };
+    await forget(url);
+  }
+  let fault;
+  for (const mode of ["default", "reload"]) {
+    try {
+      const { blob, whole } = await download(url, mode, report);
+      fault = undefined;
+      if (!whole || !(await sound(blob, sha256, report)))
+        fault = new MuseError("damaged", `${url} arrives ${whole ? "with another SHA-256" : "cut short"}`);
+      else yield { blob, from: "network" };
+    } catch (error) {
+      if (!error.again) throw error;
+      fault = error;
+    }
+  }
+  if (fault) throw fault;
+}

@@ -1,0 +1,172 @@
+// Holds the model. Takes one message at a time, the next after its answer; engine.js sees to that.
+import { copies, keep } from "./store.js";
+import { MuseError } from "./error.js";
+
+// Addresses, not imports: bundlers then copy these files as they are, and only the one that is needed is loaded.
+const MODULES = {
+  cpu: [new URL("./cpu/muse_web.js", import.meta.url), new URL("./cpu/muse_web_bg.wasm", import.meta.url)],
+  webgpu: [new URL("./webgpu/muse_web.js", import.meta.url), new URL("./webgpu/muse_web_bg.wasm", import.meta.url)],
+};
+
+let glue, memory, muse, gpu, gpuName, current;
+const held = new Map(); // our number of a picture → the module's
+
+const report = (phase, loaded, total) => postMessage({ progress: { phase, loaded, total } });
+
+// wgpu asks for its device by itself. In this realm, which is ours, we listen in: for its name, and for its end.
+function listen() {
+  const { requestDevice } = GPUAdapter.prototype;
+  GPUAdapter.prototype.requestDevice = async function (...rest) {
+    gpu = await requestDevice.apply(this, rest);
+    const { description, vendor, architecture } = this.info ?? {};
+    gpuName = description || [vendor, architecture].filter(Boolean).join(" ");
+    gpu.lost.then(({ message, reason }) => postMessage({ lost: message || String(reason) }));
+    gpu.addEventListener("uncapturederror", ({ error }) => console.error("muse-web:", error.message));
+    return gpu;
+  };
+}
+
+/** The device to use, and why it is not the one that was asked for. */
+async function choose(asked) {
+  if (asked === "cpu") return { kind: "cpu" };
+  const cpu = (reason, message) => ({ kind: "cpu", fallback: { reason, message } });
+  if (!navigator.gpu) return cpu("no-webgpu", "This browser does not offer WebGPU here.");
+  const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
+  if (!adapter) return cpu("no-adapter", "WebGPU finds no graphics adapter.");
+  // Slower than our own code for the CPU.
+  if (asked === "auto" && (adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter))
+    return cpu("no-adapter", "WebGPU has only an adapter in software.");
+  listen();
+  return { kind: "webgpu" };
+}
+
+async function start(kind) {
+  const [script, binary] = MODULES[kind];
+  try {
+    glue = await import(/* @vite-ignore */ /* webpackIgnore: true */ script.href);
+    ({ memory } = await glue.default({ module_or_path: binary }));
+  } catch (cause) {
+    throw new MuseError(cause instanceof WebAssembly.CompileError ? "unsupported" : "network", `${binary}: ${cause.message}`, cause);
+  }
+}
+
+function drain() {
+  let last;
+  for (const { level, target, message } of JSON.parse(glue?.takeLog() ?? "[]")) {
+    if (level === "error") console.error(`${target}: ${(last = message)}`);
+    else if (level === "warn") console.warn(`${target}: ${message}`);
+  }
+  return last;
+}
+
+function pixels(strips, width, height) {
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  let y = 0;
+  for (const strip of strips) {
+    context.drawImage(strip, 0, y);
+    y += strip.height;
+    strip.close();
+  }
+  return [new Uint8Array(context.getImageData(0, 0, width, height).data.buffer), width, height];
+}
+
+async function decode({ blob, strips, width, height }) {
+  try {
+    if (strips) return muse.rgbaPicture(...pixels(strips, width, height));
+    const bytes = new Uint8Array(await blob.arrayBuffer());
+    return width === undefined ? muse.decodePicture(bytes) : muse.rgbaPicture(bytes, width, height);
+  } catch (error) {
+    // Of the browser's own: the file is gone, or the pixels are another origin's.
+    throw error instanceof DOMException ? new MuseError("image", error.message) : error;
+  }
+}
+
+const operations = {
+  async load({ url, blob, cache, sha256, device, warm }) {
+    const { kind, fallback } = await choose(device);
+    const started = start(kind);
+    started.catch(() => {}); // it is awaited below, perhaps only after a long download
+    let from, refusal;
+    for await (const copy of blob ? [{ blob, from: "bytes" }] : copies(url, { cache, sha256 }, report)) {
+      await started;
+      report("compile", 0, 1);
+      const bytes = new Uint8Array(await copy.blob.arrayBuffer());
+      try {
+        muse = await glue.Muse.load(bytes, kind);
+      } catch (error) {
+        if (error.code !== "model") throw error;
+        refusal = error;
+        continue;
+      }
+      ({ blob, from } = copy);
+      break;
+    }
+    if (!muse) throw refusal;
+    report("compile", 1, 1);
+    if (cache && from === "network") await keep(url, blob, sha256);
+    const info = JSON.parse(muse.describe());
+    // A GPU compiles its kernels at their first use, by length; the CPU only gets warm.
+    const lengths = kind === "cpu" ? [16] : [16, 32, 64].filter((length) => length <= info.maxPieces);
+    const passes = lengths.flatMap((length) => (kind === "cpu" ? [[length, true]] : [[length, false], [length, true]]));
+    for (const [index, pass] of warm ? passes.entries() : []) {
+      report("prepare", index, passes.length);
+      await muse.warm(...pass);
+    }
+    if (warm) report("prepare", passes.length, passes.length);
+    const told = JSON.parse(muse.device);
+    return { blob, info, fallback, device: { kind, name: (kind === "webgpu" && gpuName) || told.name }, source: { from, bytes: blob.size } };
+  },
+
+  async tag({ captions, numbers, pictures, drop, exchange }) {
+    for (const number of drop) {
+      if (held.has(number)) muse.dropPicture(held.get(number));
+      held.delete(number);
+    }
+    const took = {};
+    for (const picture of pictures) {
+      const start = performance.now();
+      held.set(picture.number, await decode(picture));
+      took[picture.number] = performance.now() - start;
+    }
+    const answers = JSON.parse(await muse.tag(captions, Int32Array.from(numbers, (number) => held.get(number) ?? -1), exchange));
+    for (const [index, { timings }] of answers.entries()) {
+      timings.model += timings.decode;
+      timings.decode = took[numbers[index]] ?? 0;
+    }
+    return answers;
+  },
+
+  memory: () => ({ wasmBytes: memory.buffer.byteLength }),
+
+  lose: () => gpu?.destroy(),
+};
+
+function explain(error) {
+  const trap = error instanceof WebAssembly.RuntimeError;
+  const code = typeof error?.code === "string" ? error.code : "device";
+  let words;
+  try {
+    words = drain(); // a panic's own words are in the log, where the module can still give it
+  } catch {}
+  return { code, message: (trap && words) || String(error?.message ?? error) };
+}
+
+onmessage = async ({ data: { id, operation, ...rest } }) => {
+  current = id;
+  let answer;
+  try {
+    answer = { value: await operations[operation](rest) };
+    drain();
+  } catch (error) {
+    answer = { error: explain(error) };
+  }
+  postMessage({ id, ...answer });
+};
+
+// A panic within a promise of the module leaves that promise open for ever and comes out here.
+onerror = onunhandledrejection = (event, ...rest) => {
+  const error = event.reason ?? rest[3];
+  event.preventDefault?.();
+  postMessage({ id: current, error: explain(error ?? event) });
+  return true;
+};
