@@ -1,0 +1,69 @@
+// Pictures come in by choice, camera, drop, paste or sample; all end in `setPicture`.
+import { $, make } from "./result.js";
+
+/** Calls `taken(blob or null, delay)` for each picture, and after each change of the caption. */
+export function listen(taken) {
+  let asked = 0; // the sample asked for last
+
+  function setPicture(file, alt = `Your picture${file?.name ? `, ${file.name}` : ""}`) {
+    asked++;
+    const preview = $("image-preview");
+    URL.revokeObjectURL(preview.src);
+    $("picture").hidden = !file;
+    preview.alt = file ? alt : "";
+    if (file) preview.src = URL.createObjectURL(file);
+    else preview.removeAttribute("src");
+    taken(file, 0);
+  }
+
+  for (const id of ["image-input", "camera-input"])
+    $(id).onchange = ({ target }) => {
+      if (target.files[0]) setPicture(target.files[0]);
+      target.value = ""; // the same file can be chosen again
+    };
+  $("image-remove").onclick = () => {
+    setPicture(null);
+    $("image-input").focus();
+  };
+  $("caption").oninput = () => taken();
+
+  // Words that are dropped or pasted go where the browser puts them.
+  const file = (transfer) => [...(transfer?.files ?? [])].find(({ type }) => !type || type.startsWith("image/"));
+  const over = (event) => {
+    const files = event.dataTransfer?.types.includes("Files");
+    if (files) event.preventDefault();
+    $("drop").classList.toggle("over", files && event.type === "dragover");
+  };
+  addEventListener("dragover", over);
+  addEventListener("dragleave", over);
+  addEventListener("drop", (event) => {
+    over(event);
+    const dropped = file(event.dataTransfer);
+    if (dropped) setPicture(dropped);
+  });
+  addEventListener("paste", (event) => {
+    const pasted = file(event.clipboardData);
+    if (!pasted || event.clipboardData.types.includes("text/plain")) return;
+    event.preventDefault();
+    setPicture(pasted);
+  });
+
+  async function samples() {
+    const all = await (await fetch("samples/samples.json")).json();
+    $("samples").replaceChildren(...all.map((sample) => {
+      const address = `samples/${sample.file}`;
+      const button = make("button", { type: "button" }, make("img", { src: address, alt: "", loading: "lazy" }), sample.title);
+      button.onclick = async () => {
+        const mine = ++asked;
+        const photo = await (await fetch(address)).blob();
+        if (mine !== asked) return;
+        $("caption").value = sample.caption;
+        setPicture(photo, sample.alt);
+      };
+      const source = make("a", { href: sample.url }, sample.source);
+      return make("figure", {}, button, make("figcaption", {}, "Photo: ", source, `, ${sample.licence}`));
+    }));
+  }
+  samples().catch(() => ($("samples-title").hidden = true));
+  return setPicture;
+}
