@@ -14,25 +14,26 @@ const HTML = `
 <progress part="progress" aria-label="Loading" hidden></progress>
 <p part="result" dir="auto"></p>
 <p part="sentiment"></p>
+<p part="notice"></p>
 <p part="message"></p>
 <p part="live" role="status"></p>`;
 
 // A constructed sheet: a page's Content-Security-Policy needs no exception for it.
+// Translucent colours suit a light and a dark page alike, whichever the page has chosen.
 const CSS = `
-:host{display:block;color-scheme:light dark;--per:#fbd5a5;--loc:#b9e3c6;--org:#bcd7fb;--misc:#e4cdf5}
+:host{display:block}
 :host([hidden]),[hidden]{display:none!important}
-@media(prefers-color-scheme:dark){:host{--per:#6b430c;--loc:#1b5731;--org:#1c4680;--misc:#593078}}
 label,textarea,progress,canvas{display:block}
-textarea,progress{box-sizing:border-box;width:100%;font:inherit}
+textarea,progress{box-sizing:border-box;width:100%}
 textarea,input,button{max-width:100%;font:inherit}
 label,p{margin:.5em 0;overflow-wrap:anywhere}
 p:empty{display:none}
 canvas{max-width:100%;max-height:16em;margin:.5em 0}
 [part=result]{white-space:pre-wrap;line-height:1.9}
-mark{padding:.1em .3em;border-radius:.3em;background:var(--misc);color:inherit}
-mark[data-type=PER]{background:var(--per)}
-mark[data-type=LOC]{background:var(--loc)}
-mark[data-type=ORG]{background:var(--org)}
+mark{padding:.1em .3em;border-radius:.3em;background:#a5c6;color:inherit}
+mark[data-type=PER]{background:#f906}
+mark[data-type=LOC]{background:#0a56}
+mark[data-type=ORG]{background:#38f6}
 small{margin-inline-start:.4em;font-weight:600}
 [part=live]{position:absolute;width:1px;height:1px;margin:0;overflow:hidden;clip-path:inset(50%);white-space:nowrap}`;
 
@@ -92,6 +93,13 @@ export class MuseTagger extends HTMLElement {
   }
 
   connectedCallback() {
+    // What was set before this module was loaded.
+    for (const name of ["caption", "image"]) {
+      if (!Object.hasOwn(this, name)) continue;
+      const value = this[name];
+      delete this[name];
+      this[name] = value;
+    }
     this.#load();
   }
 
@@ -167,7 +175,7 @@ export class MuseTagger extends HTMLElement {
       preview.width = Math.max(1, bitmap.width * scale);
       preview.height = Math.max(1, bitmap.height * scale);
       preview.getContext("2d").drawImage(bitmap, 0, 0, preview.width, preview.height);
-      preview.ariaLabel = image.name ?? image.alt ?? "Picture";
+      preview.setAttribute("aria-label", image.name || image.alt || "Picture");
       preview.hidden = false;
     } catch {
       // The browser cannot show it. Whether it can be read, the model says.
@@ -177,9 +185,9 @@ export class MuseTagger extends HTMLElement {
   async #load() {
     const src = this.getAttribute("src");
     if (!src || this.#loading) return;
-    const { progress, message } = this.#parts;
+    const { progress, notice, message } = this.#parts;
     const control = (this.#loading = new AbortController());
-    message.textContent = "";
+    notice.textContent = message.textContent = "";
     try {
       const muse = await Muse.load(src, {
         device: this.getAttribute("device") || "auto",
@@ -195,7 +203,7 @@ export class MuseTagger extends HTMLElement {
       if (control.signal.aborted) return muse.dispose();
       this.#muse = muse;
       muse.addEventListener("devicechange", ({ detail }) => {
-        message.textContent = detail.message;
+        notice.textContent = detail.message;
         this.#tell("devicechange", detail);
       });
       this.#tell("ready", { device: muse.device, info: muse.info, source: muse.source });

@@ -40,6 +40,7 @@ export class Engine {
   #jobs = [];
   #busy = false;
   #ready;
+  #source;
 
   /** The engine for this, which may be there already. Whoever takes it leaves it again. */
   static take(key, options, user) {
@@ -58,6 +59,10 @@ export class Engine {
 
   get asked() {
     return this.#options.device;
+  }
+
+  get blob() {
+    return this.#options.blob;
   }
 
   /** Whether a later wish for the same is to get this engine too. */
@@ -117,10 +122,14 @@ export class Engine {
   async #start(device, fallback) {
     const worker = (this.#worker = spawn());
     let started = false;
-    worker.onmessage = ({ data: { id, value, error, progress, lost } }) => {
+    worker.onmessage = ({ data: { id, value, error, progress, lost, blob, source } }) => {
       if (worker !== this.#worker) return;
       if (worker.script) URL.revokeObjectURL(worker.script);
       if (progress) for (const { progress: tell } of this.users) tell(progress);
+      if (blob) {
+        this.#options = { ...this.#options, blob };
+        if (!this.#source || source.from !== "bytes") this.#source = source;
+      }
       if (lost !== undefined) {
         const message = `The graphics device was lost: ${lost}`;
         if (started) this.#restart("device-lost", message);
@@ -139,9 +148,7 @@ export class Engine {
     try {
       const state = await this.#send("load", { ...this.#options, device });
       started = true;
-      // Kept for a second start without a second download.
-      this.#options = { ...this.#options, blob: state.blob };
-      this.state = { ...state, source: this.state?.source ?? state.source, fallback: fallback ?? state.fallback };
+      this.state = { ...state, source: this.#source, fallback: fallback ?? state.fallback };
       return this.state;
     } catch (error) {
       this.#end(error.code, error.message);
@@ -179,6 +186,7 @@ export class Engine {
 
   async #run({ captions, images, exchange, signal }) {
     await this.ready();
+    if (signal.aborted) throw signal.reason;
     const worker = this.#worker;
     const pictures = [];
     const transfer = [];
@@ -192,7 +200,6 @@ export class Engine {
     } catch (cause) {
       throw unusable(cause);
     }
-    if (signal.aborted) throw signal.reason;
     const numbers = images.map((picture) => picture?.id ?? -1);
     const sent = performance.now();
     const data = { captions, numbers, pictures, drop: this.#drop.splice(0), exchange };

@@ -123,9 +123,9 @@ export class Muse extends EventTarget {
 
   async useDevice(device) {
     this.#alive();
-    const old = this.#engine;
-    if (known(device) === this.device.kind || (device === old.asked && old.current)) return this.device;
-    const next = this.#take(device, old.state.blob);
+    const { asked, current, blob, state } = this.#engine;
+    if (known(device) === this.device.kind || (device === asked && current)) return this.device;
+    const next = this.#take(device, blob);
     try {
       await next.ready();
       this.#alive();
@@ -133,7 +133,9 @@ export class Muse extends EventTarget {
       next.leave(this.#user);
       throw error;
     }
-    next.state.source = old.state.source;
+    next.state.source = state.source;
+    const old = this.#engine; // perhaps no longer the one it was
+    if (old === next) return this.device;
     this.#engine = next;
     // What runs on the old one may finish there.
     Promise.allSettled([...this.#running].map(({ work }) => work)).then(() => old.leave(this.#user));

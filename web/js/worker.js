@@ -1,5 +1,5 @@
 // Holds the model. Takes one message at a time, the next after its answer; engine.js sees to that.
-import { copies, keep } from "./store.js";
+import { copies, keep, kept } from "./store.js";
 import { MuseError } from "./error.js";
 
 // Addresses, not imports: bundlers then copy these files as they are, and only the one that is needed is loaded.
@@ -53,8 +53,8 @@ async function start(kind) {
 function drain() {
   let last;
   for (const { level, target, message } of JSON.parse(glue?.takeLog() ?? "[]")) {
-    if (level === "error") console.error(`${target}: ${(last = message)}`);
-    else if (level === "warn") console.warn(`${target}: ${message}`);
+    if (level !== "info") console[level](`${target}: ${message}`);
+    last = message;
   }
   return last;
 }
@@ -86,10 +86,12 @@ const operations = {
     const { kind, fallback } = await choose(device);
     const started = start(kind);
     started.catch(() => {}); // it is awaited below, perhaps only after a long download
-    let from, refusal;
+    let refusal;
     for await (const copy of blob ? [{ blob, from: "bytes" }] : copies(url, { cache, sha256 }, report)) {
       await started;
       report("compile", 0, 1);
+      // The page holds it for a second start without a second download.
+      postMessage({ blob: copy.blob, source: { from: copy.from, bytes: copy.blob.size } });
       const bytes = new Uint8Array(await copy.blob.arrayBuffer());
       try {
         muse = await glue.Muse.load(bytes, kind);
@@ -98,23 +100,20 @@ const operations = {
         refusal = error;
         continue;
       }
-      ({ blob, from } = copy);
+      if (cache && url && !(await kept(url, sha256))) await keep(url, copy.blob, sha256);
       break;
     }
     if (!muse) throw refusal;
     report("compile", 1, 1);
-    if (cache && from === "network") await keep(url, blob, sha256);
     const info = JSON.parse(muse.describe());
     // A GPU compiles its kernels at their first use, by length; the CPU only gets warm.
     const lengths = kind === "cpu" ? [16] : [16, 32, 64].filter((length) => length <= info.maxPieces);
     const passes = lengths.flatMap((length) => (kind === "cpu" ? [[length, true]] : [[length, false], [length, true]]));
-    for (const [index, pass] of warm ? passes.entries() : []) {
-      report("prepare", index, passes.length);
-      await muse.warm(...pass);
+    for (let done = 0; warm && done <= passes.length; done++) {
+      report("prepare", done, passes.length);
+      if (passes[done]) await muse.warm(...passes[done]);
     }
-    if (warm) report("prepare", passes.length, passes.length);
-    const told = JSON.parse(muse.device);
-    return { blob, info, fallback, device: { kind, name: (kind === "webgpu" && gpuName) || told.name }, source: { from, bytes: blob.size } };
+    return { info, fallback, device: { kind, name: gpuName || JSON.parse(muse.device).name } };
   },
 
   async tag({ captions, numbers, pictures, drop, exchange }) {
@@ -159,14 +158,20 @@ onmessage = async ({ data: { id, operation, ...rest } }) => {
     drain();
   } catch (error) {
     answer = { error: explain(error) };
+    // Where the device is lost the call fails first; the loss, told first, is the better reason.
+    if (gpu && answer.error.code === "device") await Promise.race([gpu.lost, new Promise((resolve) => setTimeout(resolve, 200))]);
   }
   postMessage({ id, ...answer });
 };
 
 // A panic within a promise of the module leaves that promise open for ever and comes out here.
-onerror = onunhandledrejection = (event, ...rest) => {
-  const error = event.reason ?? rest[3];
-  event.preventDefault?.();
-  postMessage({ id: current, error: explain(error ?? event) });
+const broken = (error) => postMessage({ id: current, error: explain(error) });
+onerror = (message, file, line, column, error) => {
+  broken(error ?? message);
   return true;
+};
+onunhandledrejection = (event) => {
+  if (!(event.reason instanceof WebAssembly.RuntimeError)) return;
+  event.preventDefault();
+  broken(event.reason);
 };
