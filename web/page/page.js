@@ -20,22 +20,24 @@ function state(name, text) {
   $("device-switch").disabled = !muse;
 }
 
-const say = (text) => ($("message").textContent = text);
+const notices = {}; // about the device and the page: these stay when other messages go
+const say = (text) => ($("message").textContent = [text, ...Object.values(notices)].filter(Boolean).join(" "));
 
 const REASONS = {
-  "no-webgpu": "This browser offers no WebGPU here, so the model runs on the CPU.",
-  "no-adapter": "No graphics adapter is to be had, so the model runs on the CPU.",
-  "device-lost": "The graphics device was lost. The model goes on with the CPU; nothing you entered is lost.",
-  "device-failed": "The device failed. The model goes on with the CPU; nothing you entered is lost.",
+  "no-webgpu": "This browser offers no WebGPU here.",
+  "no-adapter": "No graphics adapter is to be had.",
+  "device-lost": "The graphics device was lost.",
+  "device-failed": "The device failed.",
 };
 
-function showDevice({ device: { kind, name }, reason } = { device: muse.device }) {
+function showDevice({ device: { kind, name }, reason }) {
   $("device").textContent = kind === "cpu" ? "the CPU" : `WebGPU: ${name}`;
-  if (REASONS[reason]) say(REASONS[reason]);
-  keepFiles(["muse_web.js", "muse_web_bg.wasm"].flatMap((file) =>
-    // Where the graphics device fails one day, there may be no network.
-    [...new Set([kind, saves ? kind : "cpu"])].map((module) => `muse-web/${module}/${file}`)))
-    .then((kept) => kept && ($("offline").textContent = "Both are kept now: the page works without network too."), () => {});
+  notices.device = reason in REASONS ? `${REASONS[reason]} The model runs on the CPU; what you entered is kept.` : "";
+  say();
+  // The CPU's module too: where the graphics device fails one day, there may be no network.
+  const modules = new Set([kind, saves ? kind : "cpu"]);
+  const files = [...modules].flatMap((module) => ["muse_web.js", "muse_web_bg.wasm"].map((file) => `muse-web/${module}/${file}`));
+  keepFiles(files).then((kept) => kept && ($("offline").textContent = "Both are kept now: the page works without network too."), () => {});
 }
 
 const PHASES = {
@@ -67,7 +69,7 @@ async function load() {
   const { from, bytes } = muse.source;
   $("clear-cache").hidden = false;
   state("ready", from === "cache" ? `Ready. Model from this browser’s cache, ${megabytes(bytes)}` : `Ready. Model downloaded, ${megabytes(bytes)}; the next visit takes it from this browser’s cache`);
-  showDevice();
+  showDevice({ device: muse.device });
   changed(0);
 }
 
@@ -97,6 +99,8 @@ async function tag() {
       if (signal.aborted) return;
       latest = { caption, ...answer };
       showResult(caption, answer);
+      await new Promise((resolve) => setTimeout(resolve)); // two short tasks rather than a long one
+      if (signal.aborted) return;
     } else showNothing();
     showExchange(caption, latest, $("image-preview"), muse.info);
     $("copy-json").disabled = !latest.entities;
@@ -120,7 +124,7 @@ function changed(delay = 250) {
 
 const setPicture = listen((image, delay) => {
   if (image !== undefined) picture = image;
-  say("");
+  say();
   changed(delay);
 });
 
@@ -128,15 +132,16 @@ $("device-switch").value = new URLSearchParams(location.search).get("device");
 if (!$("device-switch").value) $("device-switch").value = "auto";
 $("device-switch").onchange = async ({ target }) => {
   running?.abort();
-  say("");
+  say();
   state("preparing", "Changing the device");
   try {
     await muse.useDevice(target.value);
-    state("ready", "Ready");
-    changed(0);
   } catch (error) {
-    state("failed", `The device could not be changed: ${error.message}`);
+    target.value = muse.device.kind;
+    say(`The device stays as it was: ${error.message}`);
   }
+  state("ready", "Ready");
+  changed(0);
 };
 $("retry").onclick = () => (muse ? changed(0) : start());
 $("copy-json").onclick = async () => {
@@ -155,4 +160,7 @@ $("clear-cache").onclick = async ({ target }) => {
 };
 
 start();
-keepPage(() => say("A new version of this page is here: reload to use it.")).catch(() => {});
+keepPage(() => {
+  notices.page = "A new version of this page is here: reload to use it.";
+  say();
+}).catch(() => {});
