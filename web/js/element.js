@@ -3,14 +3,12 @@ import { Muse, MuseError } from "./muse.js";
 
 // Slots instead of wired words: a page in another language puts its own.
 const HTML = `
-<label part="caption-label"><slot name="caption-label">Caption</slot>
+<label><slot name="caption-label">Caption</slot>
 <textarea part="caption" rows="3" dir="auto"></textarea></label>
-<div part="picture">
-<label part="picture-label"><slot name="picture-label">Picture</slot>
+<label><slot name="picture-label">Picture</slot>
 <input part="file" type="file" accept="image/*"></label>
 <canvas part="preview" role="img" hidden></canvas>
 <button part="remove" type="button" hidden><slot name="remove-label">Remove the picture</slot></button>
-</div>
 <progress part="progress" aria-label="Loading" hidden></progress>
 <p part="result" dir="auto"></p>
 <p part="sentiment"></p>

@@ -6,7 +6,6 @@ const HELD = 16; // pictures that the worker keeps
 const engines = new Map();
 
 function spawn() {
-  if (typeof Worker === "undefined") throw new MuseError("unsupported", "workers are not available here");
   if (new URL(import.meta.url).origin === self.origin)
     return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
   // A worker must be of the page's own origin; what it imports need not be.
@@ -30,8 +29,8 @@ const unusable = (cause) =>
 
 export class Engine {
   users = new Set(); // who is told of a change: { progress, changed }
+  options;
   #key;
-  #options;
   #worker;
   #calls = new Map();
   #count = 0;
@@ -51,18 +50,10 @@ export class Engine {
 
   constructor(key, options) {
     this.#key = key;
-    this.#options = options;
+    this.options = options;
     engines.set(key, this);
     this.#ready = this.#start(options.device);
     this.#ready.catch(() => this.#forget());
-  }
-
-  get asked() {
-    return this.#options.device;
-  }
-
-  get blob() {
-    return this.#options.blob;
   }
 
   /** Whether a later wish for the same is to get this engine too. */
@@ -94,16 +85,16 @@ export class Engine {
 
   holds = (id) => this.#held.has(id);
 
-  async call(operation, data, transfer = []) {
+  async call(operation) {
     await this.ready();
-    return this.#send(operation, data, transfer);
+    return this.#send(operation);
   }
 
   #forget() {
     if (this.current) engines.delete(this.#key);
   }
 
-  #send(operation, data, transfer = []) {
+  #send(operation, data, transfer) {
     return new Promise((resolve, reject) => {
       this.#calls.set(++this.#count, { resolve, reject });
       this.#worker.postMessage({ id: this.#count, operation, ...data }, transfer);
@@ -127,7 +118,7 @@ export class Engine {
       if (worker.script) URL.revokeObjectURL(worker.script);
       if (progress) for (const { progress: tell } of this.users) tell(progress);
       if (blob) {
-        this.#options = { ...this.#options, blob };
+        this.options = { ...this.options, blob };
         if (!this.#source || source.from !== "bytes") this.#source = source;
       }
       if (lost !== undefined) {
@@ -146,7 +137,7 @@ export class Engine {
       if (worker === this.#worker) this.#end("unsupported", `the worker does not start${why}`);
     };
     try {
-      const state = await this.#send("load", { ...this.#options, device });
+      const state = await this.#send("load", { ...this.options, device });
       started = true;
       this.state = { ...state, source: this.#source, fallback: fallback ?? state.fallback };
       return this.state;

@@ -33,6 +33,8 @@ function known(device) {
   throw new MuseError("argument", `no device is called "${device}"`);
 }
 
+const gone = () => new MuseError("disposed", "this model was disposed of");
+
 /** One controller for the caller's signal and for the end of the model. */
 function stopper(signal) {
   const control = new AbortController();
@@ -45,6 +47,7 @@ function stopper(signal) {
 
 export class Muse extends EventTarget {
   #engine;
+  #key;
   #options;
   #user;
   #running = new Set();
@@ -52,9 +55,9 @@ export class Muse extends EventTarget {
 
   static supported() {
     const lacks = (reason) => ({ ok: false, reason });
-    if (typeof WebAssembly === "undefined" || !WebAssembly.validate(Uint8Array.from(SIMD)))
+    if (!globalThis.WebAssembly?.validate(Uint8Array.from(SIMD)))
       return lacks("This browser has no WebAssembly with SIMD, which the model needs.");
-    if (typeof Worker === "undefined") return lacks("Workers, which the model runs in, are not available here.");
+    if (!globalThis.Worker) return lacks("Workers, which the model runs in, are not available here.");
     return { ok: true, reason: "" };
   }
 
@@ -69,16 +72,16 @@ export class Muse extends EventTarget {
     const { ok, reason } = Muse.supported();
     if (!ok) throw new MuseError("unsupported", reason);
     const { key, ...from } = identify(source);
-    const options = { ...from, cache, sha256: sha256?.toLowerCase(), warm, device: known(device) };
     const muse = new Muse();
-    muse.#options = { key: `${key} ${options.sha256}`, options };
+    muse.#options = { ...from, cache, sha256: sha256?.toLowerCase(), warm };
+    muse.#key = `${key} ${muse.#options.sha256}`;
     muse.#user = {
       progress: (progress) => onProgress?.(progress),
       changed: (detail) => muse.#changed(detail),
     };
     const control = stopper(signal);
     if (control.signal.aborted) throw control.signal.reason;
-    muse.#engine = muse.#take(device);
+    muse.#engine = muse.#take(known(device));
     try {
       await abortable(control.signal, muse.#engine.ready());
     } catch (error) {
@@ -92,9 +95,8 @@ export class Muse extends EventTarget {
     return muse;
   }
 
-  #take(device, blob) {
-    const { key, options } = this.#options;
-    return Engine.take(`${key} ${device}`, { ...options, ...(blob && { blob }), device }, this.#user);
+  #take(device, blob = this.#options.blob) {
+    return Engine.take(`${this.#key} ${device}`, { ...this.#options, blob, device }, this.#user);
   }
 
   #changed({ reason, message }) {
@@ -118,14 +120,14 @@ export class Muse extends EventTarget {
   }
 
   #alive() {
-    if (this.#disposed) throw new MuseError("disposed", "this model was disposed of");
+    if (this.#disposed) throw gone();
   }
 
   async useDevice(device) {
     this.#alive();
-    const { asked, current, blob, state } = this.#engine;
-    if (known(device) === this.device.kind || (device === asked && current)) return this.device;
-    const next = this.#take(device, blob);
+    const { options, current, state } = this.#engine;
+    if (known(device) === state.device.kind || (device === options.device && current)) return state.device;
+    const next = this.#take(device, options.blob);
     try {
       await next.ready();
       this.#alive();
@@ -207,9 +209,8 @@ export class Muse extends EventTarget {
   }
 
   dispose() {
-    if (this.#disposed) return;
     this.#disposed = true;
-    for (const control of this.#running) control.abort(new MuseError("disposed", "this model was disposed of"));
+    for (const control of this.#running) control.abort(gone());
     this.#engine.leave(this.#user);
   }
 }

@@ -1,5 +1,6 @@
 // Pictures on their way to the worker: a Blob is sent as the handle it is, pixels are moved and never read here.
 import { MuseError } from "./error.js";
+import { get } from "./store.js";
 
 const known = new WeakMap();
 const LARGE = 2 ** 21; // pixels that are copied in one go: some 10 ms
@@ -19,13 +20,7 @@ export function number(image) {
   return known.get(image);
 }
 
-async function fetched(url, signal) {
-  const response = await fetch(url, { signal }).catch((cause) => {
-    throw new MuseError("network", `the picture ${url} cannot be fetched`, cause);
-  });
-  if (!response.ok) throw new MuseError("network", `the picture ${url} answers with status ${response.status}`);
-  return response.blob();
-}
+const fetched = async (url, signal) => (await get(url, { signal })).blob();
 
 /** What the picture is now, whatever becomes of the object. */
 export async function capture(image, signal) {

@@ -27,13 +27,7 @@ export async function keep(url, blob, sha256) {
 
 export const forget = async (url) => (await open())?.delete(url);
 
-export const clear = async () => {
-  try {
-    return await caches.delete(NAME);
-  } catch {
-    return false;
-  }
-};
+export const clear = async () => !!(await open()) && caches.delete(NAME);
 
 async function sound(blob, sha256, report) {
   // `crypto.subtle` is for secure contexts alone; the model file's own checksum is checked later in any case.
@@ -44,12 +38,16 @@ async function sound(blob, sha256, report) {
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("") === sha256;
 }
 
-async function download(url, mode, report) {
-  const response = await fetch(url, { cache: mode }).catch((cause) => {
+export async function get(url, options) {
+  const response = await fetch(url, options).catch((cause) => {
     throw new MuseError("network", `${url} cannot be reached`, cause);
   });
-  if (!response.ok) throw new MuseError("network", `${url} answers with status ${response.status}`);
-  const { headers, body, type } = response;
+  if (response.ok) return response;
+  throw new MuseError("network", `${url} answers with status ${response.status}`);
+}
+
+async function download(url, cache, report) {
+  const { headers, body, type } = await get(url, { cache });
   // The length counts what travels. Whether that is compressed, another origin need not tell.
   const length = headers.has("content-encoding") ? 0 : Number(headers.get("content-length"));
   const parts = [];

@@ -19,25 +19,23 @@ function listen() {
   GPUAdapter.prototype.requestDevice = async function (...rest) {
     gpu = await requestDevice.apply(this, rest);
     const { description, vendor, architecture } = this.info ?? {};
-    gpuName = description || [vendor, architecture].filter(Boolean).join(" ");
+    gpuName = description || [vendor, architecture].join(" ").trim();
     gpu.lost.then(({ message, reason }) => postMessage({ lost: message || String(reason) }));
-    gpu.addEventListener("uncapturederror", ({ error }) => console.error("muse-web:", error.message));
     return gpu;
   };
 }
 
 /** The device to use, and why it is not the one that was asked for. */
 async function choose(asked) {
-  if (asked === "cpu") return { kind: "cpu" };
-  const cpu = (reason, message) => ({ kind: "cpu", fallback: { reason, message } });
-  if (!navigator.gpu) return cpu("no-webgpu", "This browser does not offer WebGPU here.");
-  const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" }).catch(() => null);
-  if (!adapter) return cpu("no-adapter", "WebGPU finds no graphics adapter.");
+  if (asked === "cpu") return { kind: asked };
+  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => {});
+  let message;
+  if (!navigator.gpu) message = "This browser does not offer WebGPU here.";
+  else if (!adapter) message = "WebGPU finds no graphics adapter.";
   // Slower than our own code for the CPU.
-  if (asked === "auto" && (adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter))
-    return cpu("no-adapter", "WebGPU has only an adapter in software.");
-  listen();
-  return { kind: "webgpu" };
+  else if (asked === "auto" && (adapter.info ?? adapter).isFallbackAdapter) message = "WebGPU has only an adapter in software.";
+  else return listen(), { kind: "webgpu" };
+  return { kind: "cpu", fallback: { reason: navigator.gpu ? "no-adapter" : "no-webgpu", message } };
 }
 
 async function start(kind) {
