@@ -3,7 +3,7 @@ import { MuseError } from "./error.js";
 import { get } from "./store.js";
 
 const known = new WeakMap();
-const LARGE = 2 ** 21; // pixels that are copied in one go: some 10 ms
+const LARGE = 2 ** 20; // pixels that are copied in one go: some 5 ms
 const MOST = 2 ** 26; // as in muse-core, but before they are copied
 const pause = () => new Promise((resolve) => setTimeout(resolve));
 let count = 0;
