@@ -152,7 +152,7 @@ export class Muse extends EventTarget {
 
   async loseDevice() {
     this.#alive();
-    await this.#engine.call("lose");
+    await this.#engine.call("lose").catch(() => {}); // the answer is the loss itself
   }
 
   async tag({ caption, image, signal, exchange = true } = {}) {

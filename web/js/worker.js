@@ -135,7 +135,10 @@ const operations = {
 
   memory: () => ({ wasmBytes: memory.buffer.byteLength }),
 
-  lose: () => gpu?.destroy(),
+  lose() {
+    gpu?.destroy();
+    return gpu?.lost.then(() => {});
+  },
 };
 
 function explain(error) {
