@@ -28,25 +28,17 @@ export function listen(taken) {
   $("caption").oninput = () => taken();
 
   // Words that are dropped or pasted go where the browser puts them.
-  const file = (transfer) => [...(transfer?.files ?? [])].find(({ type }) => !type || type.startsWith("image/"));
-  const over = (event) => {
-    const files = event.dataTransfer?.types.includes("Files");
-    if (files) event.preventDefault();
-    $("drop").classList.toggle("over", files && event.type === "dragover");
-  };
-  addEventListener("dragover", over);
-  addEventListener("dragleave", over);
-  addEventListener("drop", (event) => {
-    over(event);
-    const dropped = file(event.dataTransfer);
-    if (dropped) setPicture(dropped);
-  });
-  addEventListener("paste", (event) => {
-    const pasted = file(event.clipboardData);
-    if (!pasted || event.clipboardData.types.includes("text/plain")) return;
+  const take = (event) => {
+    const { type, dataTransfer, clipboardData } = event;
+    const { types, files } = dataTransfer ?? clipboardData;
+    $("drop").classList.toggle("over", type === "dragover" && types.includes("Files"));
+    // A word processor's clipboard holds its text as a picture, too.
+    if (!types.includes("Files") || (clipboardData && types.includes("text/plain"))) return;
     event.preventDefault();
-    setPicture(pasted);
-  });
+    const picture = [...files].find(({ type }) => !type || type.startsWith("image/"));
+    if (picture) setPicture(picture);
+  };
+  for (const type of ["dragover", "dragleave", "drop", "paste"]) addEventListener(type, take);
 
   async function samples() {
     const all = await (await fetch("samples/samples.json")).json();

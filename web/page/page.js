@@ -2,54 +2,45 @@
 import { showExchange } from "./exchange.js";
 import { listen } from "./inputs.js";
 import { forgetPage, keepFiles, keepPage } from "./offline.js";
-import { $, showNothing, showResult } from "./result.js";
+import { $, phrase, showNothing, showResult } from "./result.js";
 
 const root = document.documentElement;
 const address = (path) => new URL(path, document.baseURI).href;
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 const saves = navigator.connection?.saveData || matchMedia("(prefers-reduced-data: reduce)").matches;
+const device = $("device-switch");
+const notices = {}; // about the device and the page: these stay when other messages go
 
 let Muse, muse, model, picture, running, timer, latest;
 
-function state(name, text) {
+function state(name, key, value) {
   root.dataset.state = name;
+  const text = phrase(key, value);
   if (text && $("status").textContent !== text) $("status").textContent = text;
-  $("loading").hidden = name !== "loading" && name !== "preparing";
+  $("loading").hidden = !/loading|preparing/.test(name);
   $("save-data").hidden = name !== "asking";
   $("retry").hidden = name !== "failed";
-  $("device-switch").disabled = !muse;
+  device.disabled = !muse;
 }
 
-const notices = {}; // about the device and the page: these stay when other messages go
-const say = (text) => ($("message").textContent = [text, ...Object.values(notices)].filter(Boolean).join(" "));
-
-const REASONS = {
-  "no-webgpu": "This browser offers no WebGPU here.",
-  "no-adapter": "No graphics adapter is to be had.",
-  "device-lost": "The graphics device was lost.",
-  "device-failed": "The device failed.",
+const say = (key, value) => {
+  $("message").textContent = [phrase(key, value), ...Object.values(notices)].filter(Boolean).join(" ");
 };
 
 function showDevice({ device: { kind, name }, reason }) {
   $("device").textContent = kind === "cpu" ? "the CPU" : `WebGPU: ${name}`;
-  notices.device = reason in REASONS ? `${REASONS[reason]} The model runs on the CPU; what you entered is kept.` : "";
+  notices.device = phrase(reason);
   say();
   // The CPU's module too: where the graphics device fails one day, there may be no network.
-  const modules = new Set([kind, saves ? kind : "cpu"]);
-  const files = [...modules].flatMap((module) => ["muse_web.js", "muse_web_bg.wasm"].map((file) => `muse-web/${module}/${file}`));
-  keepFiles(files).then((kept) => kept && ($("offline").textContent = "Both are kept now: the page works without network too."), () => {});
+  const modules = [...new Set([kind, saves ? kind : "cpu"])];
+  const files = modules.flatMap((module) => ["muse_web.js", "muse_web_bg.wasm"].map((file) => `muse-web/${module}/${file}`));
+  keepFiles(files).then((kept) => {
+    if (kept) $("offline").textContent = phrase("kept");
+  });
 }
 
-const PHASES = {
-  download: ["loading", "Downloading the model, this once"],
-  cache: ["loading", "Loading the model from this browser’s cache"],
-  verify: ["loading", "Checking the model"],
-  compile: ["preparing", "Preparing: compiling"],
-  prepare: ["preparing", "Preparing: first passes"],
-};
-
 function onProgress({ phase, loaded, total }) {
-  state(...PHASES[phase]);
+  state(/compile|prepare/.test(phase) ? "preparing" : "loading", phase);
   const bar = $("progress");
   if (total) [bar.max, bar.value] = [total, loaded];
   else bar.removeAttribute("value");
@@ -57,38 +48,36 @@ function onProgress({ phase, loaded, total }) {
 }
 
 async function load() {
-  state("loading", "Starting");
   const [source, options] = [address(`models/${model.file}`), { sha256: model.sha256 }];
   if (saves && !(await Muse.cached(source, options))) {
     $("save-data-size").textContent = megabytes(model.bytes);
-    state("asking", "Waiting for your word");
+    state("asking", "ask");
     await new Promise((resolve) => ($("save-data-load").onclick = resolve));
   }
-  muse = await Muse.load(source, { ...options, device: $("device-switch").value, onProgress });
+  muse = await Muse.load(source, { ...options, device: device.value, onProgress });
   muse.addEventListener("devicechange", ({ detail }) => showDevice(detail));
-  const { from, bytes } = muse.source;
   $("clear-cache").hidden = false;
-  state("ready", from === "cache" ? `Ready. Model from this browser’s cache, ${megabytes(bytes)}` : `Ready. Model downloaded, ${megabytes(bytes)}; the next visit takes it from this browser’s cache`);
-  showDevice({ device: muse.device });
+  state("ready", `ready-${muse.source.from}`, megabytes(muse.source.bytes));
+  showDevice(muse);
   changed(0);
 }
 
 async function start() {
+  state("loading", "start");
   try {
-    if (!Muse) ({ Muse } = await import(address("muse-web/muse.js")));
+    Muse ??= (await import(address("muse-web/muse.js"))).Muse;
     const { ok, reason } = Muse.supported();
-    if (!ok) return state("unsupported", `This browser cannot run the page. ${reason}`);
+    if (!ok) return state("unsupported", "unsupported", reason);
     [model] = await (await fetch("models/models.json")).json();
     await load();
   } catch (error) {
-    console.error(error);
-    state("failed", `The model could not be loaded: ${error.message}`);
+    state("failed", "failed", error.message);
   }
 }
 
 async function tag() {
   const caption = $("caption").value;
-  if (!muse || (!latest && !caption && !picture)) return;
+  if (!muse || !(latest || caption || picture)) return;
   const { signal } = (running = new AbortController());
   const image = picture;
   try {
@@ -97,7 +86,7 @@ async function tag() {
       state("tagging");
       const answer = await muse.tag({ caption, image, signal });
       if (signal.aborted) return;
-      latest = { caption, ...answer };
+      Object.assign(latest, answer);
       showResult(caption, answer);
       await new Promise((resolve) => setTimeout(resolve)); // two short tasks rather than a long one
       if (signal.aborted) return;
@@ -108,10 +97,9 @@ async function tag() {
     state("ready");
   } catch (error) {
     if (signal.aborted) return;
-    if (error.code === "image") {
-      setPicture(null);
-      say(`That picture cannot be read, so the caption stands alone. JPEG, PNG, WebP and GIF can. (${error.message})`);
-    } else state("failed", `Tagging failed: ${error.message}`);
+    if (error.code !== "image") return state("failed", "not-tagged", error.message);
+    setPicture(null);
+    say("not-read", error.message);
   }
 }
 
@@ -128,39 +116,33 @@ const setPicture = listen((image, delay) => {
   changed(delay);
 });
 
-$("device-switch").value = new URLSearchParams(location.search).get("device");
-if (!$("device-switch").value) $("device-switch").value = "auto";
-$("device-switch").onchange = async ({ target }) => {
+device.value = new URLSearchParams(location.search).get("device");
+device.value ||= "auto";
+device.onchange = async () => {
   running?.abort();
   say();
-  state("preparing", "Changing the device");
+  state("preparing", "change");
   try {
-    await muse.useDevice(target.value);
+    await muse.useDevice(device.value);
   } catch (error) {
-    target.value = muse.device.kind;
-    say(`The device stays as it was: ${error.message}`);
+    device.value = muse.device.kind;
+    say("not-changed", error.message);
   }
-  state("ready", "Ready");
+  state("ready", "ready");
   changed(0);
 };
 $("retry").onclick = () => (muse ? changed(0) : start());
-$("copy-json").onclick = async () => {
-  try {
-    await navigator.clipboard.writeText(JSON.stringify(latest, null, 2));
-    say("Copied.");
-  } catch {
-    say("This browser does not allow copying here.");
-  }
-};
-$("clear-cache").onclick = async ({ target }) => {
+$("copy-json").onclick = () =>
+  navigator.clipboard.writeText(JSON.stringify(latest, null, 2)).then(() => say("copied"), () => say("not-copied"));
+$("clear-cache").onclick = async () => {
   await Promise.all([Muse.clearCache(), forgetPage()]);
-  target.hidden = true;
+  $("clear-cache").hidden = true;
   $("offline").textContent = "";
-  state(root.dataset.state, "Ready. The cache is empty; the next visit downloads page and model again");
+  state(root.dataset.state, "cleared");
 };
 
 start();
 keepPage(() => {
-  notices.page = "A new version of this page is here: reload to use it.";
+  notices.page = phrase("renewed");
   say();
-}).catch(() => {});
+});

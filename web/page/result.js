@@ -2,74 +2,62 @@
 export const $ = (id) => document.getElementById(id);
 export const percent = (share, digits = 0) => `${(share * 100).toFixed(digits)} %`;
 
-/** A confidence, rounded down: nothing is certain. */
-const sure = (score, digits) => percent(Math.max(0, score - 0.5 / 10 ** (digits + 2)), digits);
+/** One of the page's sentences, which index.html holds; none for a key that it does not know. */
+export const phrase = (key, value) => $("phrases").getAttribute(`data-${key}`)?.replace("$", () => value) ?? "";
 
-export function make(tag, { data, ...rest } = {}, ...children) {
+export function make(tag, { data, lit, ...rest } = {}, ...children) {
   const element = Object.assign(document.createElement(tag), rest);
   Object.assign(element.dataset, data);
+  if (lit !== undefined) element.style.setProperty("--lit", lit);
   element.append(...children);
   return element;
 }
 
 const ROWS = 100; // a longer table would keep the main thread
-const TYPES = { PER: "person", LOC: "place", ORG: "organisation", MISC: "other" };
-const called = (type) => TYPES[type] ?? type;
-const STEPS = { queue: "waiting", picture: "picture", model: "caption, exchange", decode: "reading, labels", total: "in all" };
+const called = (type) => phrase(`type-${type}`) || type;
+/** A confidence, rounded down: nothing is certain. */
+const sure = (score, digits) => percent(Math.max(0, score - 0.5 / 10 ** (digits + 2)), digits);
+const bar = (lit) => make("i", { className: "share", lit });
 
-function mark({ type, text, score }) {
-  const label = make("span", { className: "label" }, ` ${called(type)} ${sure(score, 0)}`);
-  return make("mark", { className: "entity", data: { type } }, make("bdi", {}, text), label);
-}
-
-function marked(caption, entities) {
-  const parts = [];
+function* marked(caption, entities) {
   let at = 0;
-  for (const entity of entities) {
-    parts.push(caption.slice(at, entity.start), mark(entity));
-    at = entity.end;
+  for (const { type, text, start, end, score } of entities) {
+    const label = make("span", { className: "label" }, ` ${called(type)} ${sure(score, 0)}`);
+    yield caption.slice(at, start);
+    yield make("mark", { className: "entity", data: { type } }, make("bdi", {}, text), label);
+    at = end;
   }
-  return [...parts, caption.slice(at)];
+  yield caption.slice(at);
 }
-
-const share = (value) => {
-  const bar = make("i", { className: "share" });
-  bar.style.setProperty("--share", value);
-  return bar;
-};
 
 const row = ({ type, text, start, end, score }) =>
   make("tr", { data: { type } },
     make("th", { scope: "row", dir: "auto" }, text),
     make("td", {}, make("span", { className: "type" }, called(type))),
     make("td", {}, `${start}–${end}`),
-    make("td", {}, share(score), sure(score, 1)));
+    make("td", {}, bar(score), sure(score, 1)));
 
-export function showResult(caption, answer) {
-  const entities = answer.entities.toSorted?.((a, b) => a.start - b.start) ?? answer.entities;
-  const { sentiment, timings } = answer;
-  $("result").replaceChildren(...marked(caption, entities));
+export function showResult(caption, { entities, sentiment, timings }) {
+  const count = entities.length;
   $("findings").hidden = false;
-  $("none").textContent = !entities.length ? "No people, places or organisations found."
-    : entities.length > ROWS ? `The first ${ROWS} of ${entities.length}; the JSON has all.` : "";
-  $("entities").hidden = !entities.length;
+  $("result").replaceChildren(...marked(caption, entities));
+  $("none").textContent = count ? (count > ROWS ? phrase("many", ROWS) : "") : phrase("none");
+  $("entities").hidden = !count;
   $("entities").tBodies[0].replaceChildren(...entities.slice(0, ROWS).map(row));
-  const classes = Object.entries(sentiment?.probabilities ?? {});
-  $("sentiment").replaceChildren(...classes.map(([name, value]) =>
-    make("p", { className: name === sentiment.label ? "top" : "" }, make("span", {}, name), share(value), percent(value))));
   $("sentiment-title").hidden = !sentiment;
-  const steps = Object.entries(STEPS).filter(([step]) => timings[step] !== undefined);
-  $("timings").replaceChildren(...steps.map(([step, name]) =>
-    make("div", {}, make("dt", {}, name), make("dd", {}, `${timings[step].toFixed(timings[step] < 10 ? 1 : 0)} ms`))));
-
+  $("sentiment").replaceChildren(...Object.entries(sentiment?.probabilities ?? {}).map(([name, value]) =>
+    make("p", { className: name === sentiment.label ? "top" : "" }, make("span", {}, name), bar(value), percent(value))));
+  for (const step of $("timings").querySelectorAll("dd")) {
+    const time = timings[step.dataset.step];
+    step.textContent = `${time.toFixed(time < 10 ? 1 : 0)} ms`;
+  }
   const told = entities.slice(0, 12).map(({ type, text, score }) => `${text}, ${called(type)}, ${sure(score, 0)}`);
-  const heading = `${entities.length || "No"} ${entities.length === 1 ? "entity" : "entities"} found`;
-  const feeling = sentiment ? ` Sentiment: ${sentiment.label}, ${percent(sentiment.score)}.` : "";
-  $("live").textContent = `${[heading, ...told].join("; ")}.${feeling}`;
+  if (sentiment) told.push(`Sentiment: ${sentiment.label}, ${percent(sentiment.score)}`);
+  $("live").textContent = [count === 1 ? "1 entity" : `${count} entities`, ...told].join("; ");
 }
 
 export function showNothing() {
-  $("result").textContent = "Type a caption, or try a sample.";
+  $("result").textContent = phrase("empty");
   $("findings").hidden = true;
   $("live").textContent = "";
 }

@@ -35,20 +35,27 @@ async function install() {
 
 async function answer(request) {
   const cache = await caches.open(prefix + version);
-  const url = request.url.replace(/[?#].*/, "");
-  const kept = await cache.match(at(url.slice(scope.length)), { ignoreVary: true });
+  const path = request.url.slice(scope.length).replace(/[?#].*/, "");
+  const kept = await cache.match(at(path), { ignoreVary: true });
   if (kept) return kept;
   const response = await fetch(request);
   const now = await onServer().catch(() => ({ version }));
   return now.version === version ? response : Response.error();
 }
 
+/** Unless another tab may still need parts of the version before. */
+async function takeOver() {
+  const tabs = await clients.matchAll({ type: "window", includeUncontrolled: true });
+  if (tabs.filter(({ url }) => url.startsWith(scope)).length < 2) await skipWaiting();
+}
+
 addEventListener("install", (event) => event.waitUntil(install()));
 addEventListener("activate", (event) =>
   event.waitUntil(
-    others()
-      .then((names) => Promise.all(names.map((name) => caches.delete(name))))
-      .then(() => clients.claim()),
+    others().then(async (names) => {
+      for (const name of names) await caches.delete(name);
+      await clients.claim();
+    }),
   ),
 );
 addEventListener("fetch", (event) => {
@@ -57,14 +64,7 @@ addEventListener("fetch", (event) => {
     event.respondWith(answer(event.request));
 });
 addEventListener("message", (event) => {
-  const { data, ports } = event;
-  if (data.keep)
-    event.waitUntil(keep(data.keep.map(at)).then(() => ports[0].postMessage(true), () => ports[0].postMessage(false)));
-  else
-    event.waitUntil(
-      clients.matchAll({ type: "window", includeUncontrolled: true }).then((tabs) => {
-        // Another tab may still need parts of the version before.
-        if (tabs.filter(({ url }) => url.startsWith(scope)).length < 2) return skipWaiting();
-      }),
-    );
+  const { files } = event.data;
+  const told = (kept) => () => event.ports[0].postMessage(kept);
+  event.waitUntil(files ? keep(files.map(at)).then(told(true), told(false)) : takeOver());
 });
