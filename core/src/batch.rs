@@ -13,12 +13,14 @@ use crate::text::tokenizer::EncodedText;
 pub const REGIONS: usize = 64;
 
 /// A picture that is ready for the model.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Picture {
     /// The CNN's input, planar `[3, S, S]`.
     Pixels(Vec<f32>),
     /// The CNN's output, `[64, C]`, as a cache keeps it.
     Regions(Vec<f16>),
+    /// The CNN's output where the model is, `[1, 64, C]`.
+    Seen(Tensor<3>),
 }
 
 /// One text window with what belongs to it.
@@ -169,21 +171,26 @@ impl Pictures {
         let side = config.image.preparation.size;
         let mut pixels = Vec::new();
         let mut regions = Vec::new();
+        let mut seen = Vec::new();
         for picture in &distinct {
             match picture.as_ref() {
                 Picture::Pixels(values) => pixels.extend_from_slice(values),
                 Picture::Regions(values) => regions.extend(values.iter().map(|v| v.to_f32())),
+                Picture::Seen(regions) => seen.push(regions.clone()),
             }
         }
-        let input = match pixels.is_empty() {
-            false => PictureInput::Pixels(Tensor::from_data(
+        let input = if !seen.is_empty() {
+            PictureInput::Regions(Tensor::cat(seen, 0))
+        } else if !pixels.is_empty() {
+            PictureInput::Pixels(Tensor::from_data(
                 TensorData::new(pixels, [count, 3, side, side]),
                 device,
-            )),
-            true => PictureInput::Regions(Tensor::from_data(
+            ))
+        } else {
+            PictureInput::Regions(Tensor::from_data(
                 TensorData::new(regions, [count, REGIONS, channels]),
                 device,
-            )),
+            ))
         };
         let slots: Vec<i32> = slots
             .into_iter()

@@ -24,4 +24,4 @@ pub mod text;
 pub mod weights;
 
 pub use config::MuseConfig;
-pub use tagger::{Caption, Entity, Request, Sentiment, Tagged, Tagger};
+pub use tagger::{Caption, Entity, Exchange, Request, SeenPicture, Sentiment, Tagged, Tagger};

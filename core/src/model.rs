@@ -83,6 +83,17 @@ pub struct Predictions {
     pub emissions: Vec<Vec<f32>>,
     /// Logits, one row for each sample; empty without a sentiment head.
     pub sentiment: Vec<Vec<f32>>,
+    /// What each layer's exchange saw and did, for each sample; empty unless it was asked for.
+    pub trace: Vec<Vec<[TraceRow; 2]>>,
+}
+
+/// One sample's row of an [`ExchangeTrace`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TraceRow {
+    /// The attention that the cls row pays to each row, itself first; padding included.
+    pub scores: Vec<f32>,
+    /// 1 where the row was exchanged; `None` in a layer without exchange.
+    pub chosen: Option<Vec<f32>>,
 }
 
 impl Muse {
@@ -222,11 +233,11 @@ impl Muse {
     /// Runs the model and waits for its answers.
     pub fn predict(&self, batch: &Batch) -> Predictions {
         let output = self.forward(batch);
-        let (transaction, shape) = Self::read(batch, output);
+        let (transaction, shape) = Self::read(batch, output, false);
         Predictions::from_data(batch, shape, transaction.execute())
     }
 
-    /// Runs the model; the answers are awaited, as WebGPU requires.
+    /// Runs the model; the answers are awaited, as WebGPU requires. `trace` asks for the exchange's trace too.
     ///
     /// # Errors
     ///
@@ -234,15 +245,16 @@ impl Muse {
     pub async fn predict_async(
         &self,
         batch: &Batch,
+        trace: bool,
     ) -> Result<Predictions, burn::tensor::ExecutionError> {
         let output = self.forward(batch);
-        let (transaction, shape) = Self::read(batch, output);
+        let (transaction, shape) = Self::read(batch, output, trace);
         let data = transaction.execute_async().await?;
         Ok(Predictions::from_data(batch, shape, data))
     }
 
-    /// Registers what is to be read: `[W, K]` if there are emissions, the classes if there is a sentiment.
-    fn read(batch: &Batch, output: Output) -> (Transaction, ReadShape) {
+    /// Registers what is to be read, all at once: a GPU is waited for once.
+    fn read(batch: &Batch, output: Output, trace: bool) -> (Transaction, ReadShape) {
         let mut transaction = Transaction::default();
         let mut shape = ReadShape::default();
         if let Some(emissions) = output.emissions {
@@ -255,14 +267,29 @@ impl Muse {
             shape.sentiment = Some(logits.dims()[1]);
             transaction = transaction.register(logits);
         }
+        if trace {
+            for stream in output.trace.into_iter().flatten() {
+                shape
+                    .trace
+                    .push((stream.scores.dims()[1], stream.chosen.is_some()));
+                transaction = transaction.register(stream.scores);
+                if let Some(chosen) = stream.chosen {
+                    transaction = transaction.register(chosen);
+                }
+            }
+        }
         (transaction, shape)
     }
 }
 
 #[derive(Default)]
 struct ReadShape {
+    /// `[W, K]`
     emissions: Option<[usize; 2]>,
+    /// The classes.
     sentiment: Option<usize>,
+    /// For each layer and stream its rows, and whether it exchanged.
+    trace: Vec<(usize, bool)>,
 }
 
 impl Predictions {
@@ -270,6 +297,7 @@ impl Predictions {
     pub fn append(&mut self, mut next: Self) {
         self.emissions.append(&mut next.emissions);
         self.sentiment.append(&mut next.sentiment);
+        self.trace.append(&mut next.trace);
     }
 
     fn from_data(batch: &Batch, shape: ReadShape, data: Vec<burn::tensor::TensorData>) -> Self {
@@ -279,6 +307,7 @@ impl Predictions {
         let mut predictions = Self {
             emissions: vec![Vec::new(); batch.size],
             sentiment: Vec::new(),
+            trace: Vec::new(),
         };
         if let (Some([width, tags]), Some(words)) = (shape.emissions, &batch.words) {
             let rows = data.next().unwrap_or_default();
@@ -292,8 +321,40 @@ impl Predictions {
             let rows = data.next().unwrap_or_default();
             predictions.sentiment = rows.chunks(classes).map(<[f32]>::to_vec).collect();
         }
+        if !shape.trace.is_empty() {
+            let streams: Vec<Vec<TraceRow>> = shape
+                .trace
+                .iter()
+                .map(|&(rows, exchanged)| {
+                    let scores = data.next().unwrap_or_default();
+                    let chosen = exchanged.then(|| data.next().unwrap_or_default());
+                    trace_rows(&scores, chosen.as_deref(), rows)
+                })
+                .collect();
+            predictions.trace = (0..batch.size)
+                .map(|sample| {
+                    let (layers, _) = streams.as_chunks::<2>();
+                    layers
+                        .iter()
+                        .map(|layer| layer.each_ref().map(|stream| stream[sample].clone()))
+                        .collect()
+                })
+                .collect();
+        }
         predictions
     }
+}
+
+/// One row for each sample, of values that lie one after the other.
+fn trace_rows(scores: &[f32], chosen: Option<&[f32]>, rows: usize) -> Vec<TraceRow> {
+    scores
+        .chunks(rows)
+        .enumerate()
+        .map(|(sample, scores)| TraceRow {
+            scores: scores.to_vec(),
+            chosen: chosen.map(|all| all[sample * rows..(sample + 1) * rows].to_vec()),
+        })
+        .collect()
 }
 
 impl EntityHead {

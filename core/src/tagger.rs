@@ -1,9 +1,12 @@
 //! From a caption and its picture to entities and a sentiment: what the command line, the page and the package call.
 
+mod exchange;
+
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::{Device, ExecutionError, Transaction};
+use burn::module::Module;
+use burn::tensor::{Device, ExecutionError, Tensor, TensorData, Transaction};
 use serde::Serialize;
 
 use crate::batch::{Batch, Example, Picture};
@@ -16,6 +19,8 @@ use crate::score::spans;
 use crate::text::splitter::{Word, split};
 use crate::text::tokenizer::{TextTokenizer, Window};
 use crate::weights::{WeightsError, apply_state};
+
+pub use exchange::{Exchange, ExchangedLayer, ExchangedToken};
 
 /// Windows that run through the model together: enough to fill a GPU, few enough that a caption of any length fits into
 /// memory.
@@ -37,6 +42,26 @@ pub struct Request {
     pub caption: Caption,
     /// The picture, if there is one.
     pub picture: Option<Pixels>,
+}
+
+/// A picture that [`Tagger::see`] has put through the image encoder: it can go with any number of captions.
+#[derive(Clone, Debug)]
+pub struct SeenPicture(Arc<Picture>);
+
+impl SeenPicture {
+    /// Waits until the device has done its part, without blocking.
+    ///
+    /// # Errors
+    ///
+    /// When the device fails.
+    pub async fn ready(&self) -> Result<(), TaggerError> {
+        if let Picture::Seen(regions) = self.0.as_ref() {
+            // A device runs its work in order: one number read means that all of it is there.
+            let number = regions.clone().slice([0..1, 0..1, 0..1]);
+            number.into_data_async().await?;
+        }
+        Ok(())
+    }
 }
 
 /// An entity of a caption.
@@ -71,7 +96,7 @@ pub struct Sentiment {
 }
 
 /// A tagged caption.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Tagged {
     /// The words and where they stand.
     #[serde(skip)]
@@ -83,6 +108,15 @@ pub struct Tagged {
     pub entities: Vec<Entity>,
     /// The sentiment, when the model has that head.
     pub sentiment: Option<Sentiment>,
+    /// What the exchange did, when it was asked for.
+    #[serde(skip)]
+    pub exchange: Option<Exchange>,
+    /// Word pieces of all its windows, the special ones included.
+    #[serde(skip)]
+    pub pieces: usize,
+    /// Windows that the caption was cut into.
+    #[serde(skip)]
+    pub windows: usize,
 }
 
 /// Why a model cannot be used.
@@ -141,7 +175,7 @@ impl Labeller {
         Ok(Self::assemble(config, parameters(model).try_execute()?))
     }
 
-    fn assemble(config: &MuseConfig, data: Vec<burn::tensor::TensorData>) -> Self {
+    fn assemble(config: &MuseConfig, data: Vec<TensorData>) -> Self {
         let floats: Vec<Vec<f32>> = data
             .into_iter()
             .map(|d| d.convert::<f32>().try_to_vec().unwrap_or_default())
@@ -246,7 +280,7 @@ impl Tagger {
         model: Muse,
         config: MuseConfig,
         tokenizer: TextTokenizer,
-        data: Vec<burn::tensor::TensorData>,
+        data: Vec<TensorData>,
         device: &Device,
     ) -> Self {
         Self {
@@ -261,6 +295,11 @@ impl Tagger {
     /// What the model is made of.
     pub fn config(&self) -> &MuseConfig {
         &self.config
+    }
+
+    /// How many weights the model has.
+    pub fn weights(&self) -> usize {
+        self.model.num_params()
     }
 
     /// Tags one caption.
@@ -280,18 +319,54 @@ impl Tagger {
         self.answer(prepared, predictions)
     }
 
-    /// As [`Self::tag_batch`], awaiting the device.
+    /// Puts a picture through the image encoder.
+    pub fn see(&self, pixels: &Pixels) -> SeenPicture {
+        let preparation = &self.config.image.preparation;
+        let input = TensorData::new(
+            prepare(pixels, preparation),
+            [1, 3, preparation.size, preparation.size],
+        );
+        let regions = self
+            .model
+            .image
+            .regions(Tensor::from_data(input, &self.device));
+        SeenPicture(Arc::new(Picture::Seen(regions)))
+    }
+
+    /// The model's part of tagging several captions, awaiting the device; [`Self::decode`] does the rest.
+    ///
+    /// `exchange` asks what the exchange did.
     ///
     /// # Errors
     ///
     /// When the device fails.
-    pub async fn tag_batch_async(&self, requests: &[Request]) -> Result<Vec<Tagged>, TaggerError> {
-        let prepared = self.prepare(requests);
+    pub async fn read_async(
+        &self,
+        requests: &[(Caption, Option<SeenPicture>)],
+        exchange: bool,
+    ) -> Result<Reading, TaggerError> {
+        let mut prepared = Prepared::default();
+        for (caption, picture) in requests {
+            self.add(
+                &mut prepared,
+                caption,
+                picture.as_ref().map(|p| p.0.clone()),
+            );
+        }
         let mut predictions = Predictions::default();
         for group in prepared.examples.chunks(TOGETHER) {
-            predictions.append(self.model.predict_async(&self.batch(group)).await?);
+            let batch = self.batch(group);
+            predictions.append(self.model.predict_async(&batch, exchange).await?);
         }
-        Ok(self.answer(prepared, predictions))
+        Ok(Reading {
+            prepared,
+            predictions,
+        })
+    }
+
+    /// Labels, spans and confidences of what the model has read.
+    pub fn decode(&self, reading: Reading) -> Vec<Tagged> {
+        self.answer(reading.prepared, reading.predictions)
     }
 
     fn batch(&self, examples: &[Example]) -> Batch {
@@ -301,28 +376,31 @@ impl Tagger {
     fn prepare(&self, requests: &[Request]) -> Prepared {
         let mut prepared = Prepared::default();
         for request in requests {
-            let (text, words) = match &request.caption {
-                Caption::Text(text) => (text.clone(), split(text)),
-                Caption::Words(words) => (words.join(" "), spaced(words)),
-            };
-            let texts: Vec<&str> = words.iter().map(|w| w.text.as_str()).collect();
-            let windows = self.tokenizer.windows(&texts, self.config.max_pieces);
             let picture = request.picture.as_ref().map(|pixels| {
-                Arc::new(Picture::Pixels(prepare(
-                    pixels,
-                    &self.config.image.preparation,
-                )))
+                let preparation = &self.config.image.preparation;
+                Arc::new(Picture::Pixels(prepare(pixels, preparation)))
             });
-            prepared
-                .examples
-                .extend(windows.iter().map(|w| example(w, picture.clone())));
-            prepared.captions.push(PreparedCaption {
-                text,
-                words,
-                windows,
-            });
+            self.add(&mut prepared, &request.caption, picture);
         }
         prepared
+    }
+
+    fn add(&self, prepared: &mut Prepared, caption: &Caption, picture: Option<Arc<Picture>>) {
+        let (text, words) = match caption {
+            Caption::Text(text) => (text.clone(), split(text)),
+            Caption::Words(words) => (words.join(" "), spaced(words)),
+        };
+        let texts: Vec<&str> = words.iter().map(|w| w.text.as_str()).collect();
+        let windows = self.tokenizer.windows(&texts, self.config.max_pieces);
+        prepared
+            .examples
+            .extend(windows.iter().map(|w| example(w, picture.clone())));
+        prepared.captions.push(PreparedCaption {
+            text,
+            words,
+            windows,
+            pictured: picture.is_some(),
+        });
     }
 
     fn answer(&self, prepared: Prepared, predictions: Predictions) -> Vec<Tagged> {
@@ -333,16 +411,27 @@ impl Tagger {
             .map(|caption| {
                 let range = at..at + caption.windows.len();
                 at = range.end;
+                let exchange = predictions.trace.get(range.clone()).map(|trace| {
+                    Exchange::new(
+                        caption.words.len(),
+                        &caption.windows,
+                        trace,
+                        caption.pictured,
+                    )
+                });
                 let (emissions, logits) = self.labeller.join(&caption.windows, &predictions, range);
                 let (tags, entities) = match &self.labeller.decoder {
                     Some(decoder) => self.entities(decoder, &emissions, &caption),
                     None => Default::default(),
                 };
                 Tagged {
-                    words: caption.words,
                     tags,
                     entities,
                     sentiment: self.sentiment(&logits),
+                    exchange,
+                    pieces: caption.windows.iter().map(|w| w.encoded.pieces.len()).sum(),
+                    windows: caption.windows.len(),
+                    words: caption.words,
                 }
             })
             .collect()
@@ -393,16 +482,25 @@ impl Tagger {
     }
 }
 
-#[derive(Default)]
+/// What the model has read of some captions.
+#[derive(Debug)]
+pub struct Reading {
+    prepared: Prepared,
+    predictions: Predictions,
+}
+
+#[derive(Debug, Default)]
 struct Prepared {
     captions: Vec<PreparedCaption>,
     examples: Vec<Example>,
 }
 
+#[derive(Debug)]
 struct PreparedCaption {
     text: String,
     words: Vec<Word>,
     windows: Vec<Window>,
+    pictured: bool,
 }
 
 fn load(bytes: &[u8], device: &Device) -> Result<(Muse, MuseConfig, TextTokenizer), TaggerError> {

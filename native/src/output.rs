@@ -306,10 +306,8 @@ mod tests {
         let mut object = json!({"id": 7, "tags": ["O"], "text": "x", "sentiment": "neutral"});
         let object = object.as_object_mut().expect("object");
         let tagged = Tagged {
-            words: Vec::new(),
-            tags: Vec::new(),
             entities: vec![entity("PER", "x", 0)],
-            sentiment: None,
+            ..Tagged::default()
         };
         put_answer(object, &tagged, true);
         let keys: Vec<_> = object.keys().collect();

@@ -52,6 +52,16 @@ pub enum ImageError {
         /// Height in pixels.
         height: u32,
     },
+    /// The bytes of raw pixels are more or fewer than their size says.
+    #[error("{bytes} bytes are not those of {width}×{height} RGBA pixels")]
+    Length {
+        /// Width in pixels.
+        width: usize,
+        /// Height in pixels.
+        height: usize,
+        /// Bytes that there are.
+        bytes: usize,
+    },
     /// Its content is damaged, cut short, or of a rare kind.
     #[error("cannot decode this {format:?} picture: {source}")]
     Decode {
@@ -60,6 +70,45 @@ pub enum ImageError {
         /// What the decoder found.
         source: image::ImageError,
     },
+}
+
+impl Pixels {
+    /// From `height × width` RGBA pixels (alpha not multiplied in), row by row from the top; laid over white.
+    ///
+    /// # Errors
+    /// [`ImageError::Empty`], [`ImageError::TooLarge`] and [`ImageError::Length`].
+    pub fn from_rgba(rgba: &[u8], width: usize, height: usize) -> Result<Self, ImageError> {
+        let bytes = rgba.len();
+        let (Ok(w), Ok(h)) = (u32::try_from(width), u32::try_from(height)) else {
+            return Err(ImageError::Length {
+                width,
+                height,
+                bytes,
+            });
+        };
+        if w == 0 || h == 0 {
+            return Err(ImageError::Empty {
+                width: w,
+                height: h,
+            });
+        }
+        let pixels = u64::from(w) * u64::from(h);
+        if pixels > MAX_PIXELS {
+            return Err(ImageError::TooLarge {
+                width: w,
+                height: h,
+            });
+        }
+        if bytes as u64 != 4 * pixels {
+            return Err(ImageError::Length {
+                width,
+                height,
+                bytes,
+            });
+        }
+        let rgb = over_white(rgba);
+        Ok(Self { width, height, rgb })
+    }
 }
 
 /// Decodes a JPEG, PNG, WebP or GIF (its first frame) of any colour type. EXIF orientation is obeyed, transparent parts
@@ -107,6 +156,7 @@ pub fn decode(bytes: &[u8]) -> Result<Pixels, ImageError> {
     })
 }
 
+/// RGB of RGBA pixels.
 fn over_white(rgba: &[u8]) -> Vec<u8> {
     let (pixels, _) = rgba.as_chunks::<4>();
     pixels

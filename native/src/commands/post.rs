@@ -244,8 +244,6 @@ mod tests {
         let line = "{\"text\":\"😀 Zoë  Ray!\",\"words\":[\"😀\",\"Zoë\",\"Ray\",\"!\"]}";
         let post = parse(line.as_bytes(), Path::new("")).expect("post");
         let mut tagged = Tagged {
-            words: Vec::new(),
-            tags: Vec::new(),
             entities: vec![muse_core::Entity {
                 kind: "PER".into(),
                 text: "Zoë Ray".into(),
@@ -255,7 +253,7 @@ mod tests {
                 last_word: 2,
                 score: 1.0,
             }],
-            sentiment: None,
+            ..Tagged::default()
         };
         post.places.expect("places").put(&mut tagged);
         let entity = &tagged.entities[0];

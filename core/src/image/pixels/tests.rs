@@ -360,3 +360,21 @@ fn pictures_are_stretched_by_the_antialiased_triangle() {
         }
     }
 }
+
+#[test]
+fn raw_pixels_are_laid_over_white_and_measured() {
+    let pixels = Pixels::from_rgba(&[10, 20, 30, 255, 10, 20, 30, 0], 2, 1).expect("two pixels");
+    assert_eq!(pixels.rgb, [10, 20, 30, 255, 255, 255]);
+    let fails =
+        |rgba: &[u8], width, height| Pixels::from_rgba(rgba, width, height).expect_err("refused");
+    assert!(matches!(fails(&[], 0, 3), ImageError::Empty { .. }));
+    assert!(matches!(fails(&[0; 7], 2, 1), ImageError::Length { .. }));
+    assert!(matches!(
+        fails(&[0; 8], 1 << 20, 1 << 20),
+        ImageError::TooLarge { .. }
+    ));
+    assert!(matches!(
+        fails(&[0; 8], usize::MAX, 1),
+        ImageError::Length { .. }
+    ));
+}

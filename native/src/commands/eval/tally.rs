@@ -282,10 +282,9 @@ mod tests {
             score: 1.0,
         };
         let tagged = Tagged {
-            words: Vec::new(),
             tags: strings(&["B-PER", "B-ORG", "O", "O"]),
             entities: vec![entity("PER", 0, 3), entity("ORG", 4, 5)],
-            sentiment: None,
+            ..Tagged::default()
         };
         let mut tally = Tally::default();
         tally.add(&sample, &tagged, true);
