@@ -7,6 +7,7 @@
 //!
 //! burn's own quantised storage was not taken: its layout is one device's, and no file format of others can hold it.
 
+mod mean;
 mod quantized;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+pub use self::mean::{Mean, MeanError};
 use self::quantized::Quantized;
 use crate::config::MuseConfig;
 use crate::text::tokenizer::{TextTokenizer, TokenizerError};

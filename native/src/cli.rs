@@ -142,8 +142,9 @@ struct EvalArgs {
 
 #[derive(Debug, Args)]
 struct ExportArgs {
-    /// Model file
-    model: PathBuf,
+    /// Model file; of several with one configuration the mean of their weights is written
+    #[arg(required = true)]
+    models: Vec<PathBuf>,
     /// File to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -188,7 +189,7 @@ impl Raw {
             RawCommand::Tag(args) => Command::Tag(args.check()?),
             RawCommand::Eval(args) => Command::Eval(args.check()),
             RawCommand::Export(args) => Command::Export(export::Options {
-                model: args.model,
+                models: args.models,
                 out: args.out,
                 precision: match args.precision {
                     RawPrecision::F32 => Precision::F32,

@@ -346,3 +346,42 @@ fn a_form_of_no_version_is_named() {
     ));
     assert!(matches!(error, ModelFileError::Config(_)), "{error}");
 }
+
+#[test]
+fn the_mean_of_models_is_that_of_their_weights() {
+    let shifted = |by: f32| {
+        let mut model = model();
+        for tensor in model.state.values_mut() {
+            tensor.data.iter_mut().for_each(|x| *x += by);
+        }
+        model
+    };
+    let mut mean = Mean::default();
+    for by in [0.0, 0.25, 0.5] {
+        mean.add(shifted(by)).expect("a model of the same kind");
+    }
+    let (first, mean) = (model(), mean.finish().expect("a mean"));
+    for (name, tensor) in &first.state {
+        for (was, is) in tensor.data.iter().zip(&mean.state[name].data) {
+            assert!(
+                (is - was - 0.25).abs() <= 1e-5 * was.abs().max(1.0),
+                "{name}: {was} {is}"
+            );
+        }
+    }
+    assert!(Mean::default().finish().is_none());
+}
+
+#[test]
+fn models_of_another_kind_have_no_mean() {
+    let refused = |change: &dyn Fn(&mut ModelFile)| {
+        let mut mean = Mean::default();
+        mean.add(model()).expect("the first");
+        let mut other = model();
+        change(&mut other);
+        mean.add(other).expect_err("refused")
+    };
+    assert_eq!(refused(&|m| m.config.max_pieces = 32), MeanError::Config);
+    let without = |m: &mut ModelFile| drop(m.state.pop_first());
+    assert_eq!(refused(&without), MeanError::Weights);
+}

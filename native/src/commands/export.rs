@@ -1,9 +1,10 @@
-//! `muse export`: a model file again, with weights of another precision.
+//! `muse export`: a model file again, with weights of another precision, or the mean of several.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use muse_core::file::Precision;
+use anyhow::Context;
+use muse_core::file::{Mean, Precision};
 
 use super::load_model_file;
 use crate::output;
@@ -11,8 +12,8 @@ use crate::output;
 /// What to write.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The model file.
-    pub model: PathBuf,
+    /// The model files, at least one; of several the mean is written.
+    pub models: Vec<PathBuf>,
     /// The file to write.
     pub out: PathBuf,
     /// The precision of its weights.
@@ -23,9 +24,14 @@ pub struct Options {
 ///
 /// # Errors
 ///
-/// When the model cannot be read or the file cannot be written.
+/// When a model cannot be read, when the models do not fit together, or when the file cannot be written.
 pub fn run(options: Options) -> anyhow::Result<()> {
-    let model = load_model_file(&options.model)?;
+    let mut mean = Mean::default();
+    for path in &options.models {
+        mean.add(load_model_file(path)?)
+            .with_context(|| output::plain(&path.to_string_lossy()).into_owned())?;
+    }
+    let model = mean.finish().context("no model was given")?;
     let bytes = model.to_bytes(options.precision);
     output::write_file(&options.out, &bytes)?;
     let size = bytes.len() as f64 / 1e6;

@@ -1,6 +1,6 @@
 //! Model files, the other subcommands, and command lines that make no sense.
 
-use std::path::Path;
+use Path;
 
 use muse_tests::write;
 
@@ -45,6 +45,33 @@ fn senseless_command_lines_end_with_2() {
         assert!(ran.err.contains("Usage"), "{ran:?}");
     }
     assert!(done(muse(&["--version"])).starts_with("muse "));
+}
+
+#[test]
+fn export_of_several_models_is_their_mean() {
+    let folder = folder();
+    let (once, twice) = (folder.path().join("once"), folder.path().join("twice"));
+    let export = |models: &[&str], out: &Path| {
+        let mut command = muse(&["export"]);
+        command
+            .args(models)
+            .args(["--precision", "f32", "--out", text(out)]);
+        done(command);
+    };
+    let path = model();
+    export(&[text(&path)], &once);
+    export(&[text(&path), text(&once)], &twice);
+    // The mean of a model with itself is the model, to the byte.
+    assert_eq!(std::fs::read(&once).ok(), std::fs::read(&twice).ok());
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/muse-small.muse");
+    let out = folder.path().join("never");
+    let arguments = ["export", text(&path), text(&other), "--precision", "f32"];
+    let error = failed(muse(&[&arguments[..], &["--out", text(&out)]].concat()));
+    assert!(
+        error.contains("muse-small.muse") && error.contains("configuration"),
+        "{error}"
+    );
+    assert!(!out.exists());
 }
 
 #[test]
