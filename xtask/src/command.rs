@@ -1,6 +1,7 @@
 //! Running other programs.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead, BufReader, ErrorKind},
     path::Path,
     process::{Command, Stdio},
@@ -52,7 +53,8 @@ pub(crate) fn run_lines(command: &mut Command, mut line: impl FnMut(&str)) -> Re
 }
 
 /// What it prints, or `None` when there is no such program or it fails.
-pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
+pub(crate) fn output(program: impl AsRef<OsStr>, arguments: &[&str]) -> Option<String> {
+    let program = program.as_ref();
     let output = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
@@ -65,7 +67,7 @@ pub(crate) fn output(program: &str, arguments: &[&str]) -> Option<String> {
         Ok(_) => None,
         Err(error) => {
             if error.kind() != ErrorKind::NotFound {
-                eprintln!("{program}: {error}");
+                eprintln!("{}: {error}", program.display());
             }
             None
         }

@@ -1,7 +1,9 @@
 //! `cargo xtask test`: every check of the project, timed.
 
+mod count;
+
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
@@ -10,8 +12,14 @@ use anyhow::{Result, bail};
 
 use crate::{
     command::{self, cargo},
-    tools, tree, weights,
+    package,
+    project::{self, Project},
+    site::{SHIPPED, Site},
+    sizes,
+    tools::{browser, vulkan},
+    tree, weights,
 };
+use count::Count;
 
 /// What a stage came to.
 enum Outcome {
@@ -30,41 +38,9 @@ impl From<Result<()>> for Outcome {
     }
 }
 
-/// Tests counted over all their programs.
-#[derive(Default)]
-struct Count {
-    passed: usize,
-    failed: usize,
-    ignored: usize,
-}
-
-impl Count {
-    /// Adds a line like `test result: ok. 3 passed; 0 failed; 1 ignored; …`; other lines count nothing.
-    fn add(&mut self, line: &str) {
-        let Some((_, counts)) = line
-            .strip_prefix("test result: ")
-            .and_then(|rest| rest.split_once(". "))
-        else {
-            return;
-        };
-        for part in counts.split("; ") {
-            let Some((number, what)) = part.split_once(' ') else {
-                continue;
-            };
-            let number = number.parse().unwrap_or(0);
-            match what {
-                "passed" => self.passed += number,
-                "failed" => self.failed += number,
-                "ignored" => self.ignored += number,
-                _ => {}
-            }
-        }
-    }
-}
-
 /// One run of the checks.
 struct Checks {
-    root: PathBuf,
+    project: Project,
     weights: PathBuf,
     /// Nobody watches: nothing may be skipped, nor Cargo.lock changed.
     ci: bool,
@@ -75,20 +51,22 @@ struct Checks {
 
 type Stage = fn(&mut Checks) -> Outcome;
 
-const STAGES: [(&str, Stage); 9] = [
+const STAGES: [(&str, Stage); 11] = [
     ("format", Checks::format),
     ("tree", Checks::tree),
     ("weights", Checks::weights),
     ("vulkan", Checks::vulkan),
     ("clippy", Checks::clippy),
-    ("wasm", Checks::wasm),
     ("tests", Checks::tests),
     ("gpu", Checks::gpu),
     ("docs", Checks::docs),
+    ("web", Checks::web),
+    ("sizes", Checks::sizes),
+    ("browser", Checks::browser),
 ];
 
 /// Runs all stages, or those with the given names, and sums up.
-pub(crate) fn run(root: &Path, weights: &Path, names: &[&str]) -> Result<()> {
+pub(crate) fn run(project: &Project, names: &[&str]) -> Result<()> {
     for name in names {
         if !STAGES.iter().any(|(stage, _)| stage == name) {
             let all: Vec<_> = STAGES.iter().map(|(stage, _)| *stage).collect();
@@ -96,9 +74,9 @@ pub(crate) fn run(root: &Path, weights: &Path, names: &[&str]) -> Result<()> {
         }
     }
     let mut checks = Checks {
-        root: root.to_owned(),
-        weights: weights.to_owned(),
-        ci: std::env::var("CI").is_ok_and(|value| value == "true" || value == "1"),
+        project: project.clone(),
+        weights: project.weights()?,
+        ci: project::on_ci(),
         vulkan: None,
         count: Count::default(),
     };
@@ -128,7 +106,7 @@ pub(crate) fn run(root: &Path, weights: &Path, names: &[&str]) -> Result<()> {
 
 impl Checks {
     fn cargo(&self, subcommand: &str) -> Command {
-        let mut cargo = cargo(&self.root);
+        let mut cargo = cargo(&self.project.root);
         cargo.arg(subcommand).env("MUSE_WEIGHTS", &self.weights);
         if self.ci && subcommand != "fmt" {
             cargo.arg("--locked");
@@ -141,7 +119,7 @@ impl Checks {
     }
 
     fn tree(&mut self) -> Outcome {
-        tree::check(&self.root).into()
+        tree::check(&self.project.root).into()
     }
 
     fn weights(&mut self) -> Outcome {
@@ -149,7 +127,7 @@ impl Checks {
     }
 
     fn vulkan(&mut self) -> Outcome {
-        let found = tools::software_vulkan().map_err(|error| format!("{error:#}"));
+        let found = vulkan::ensure().map_err(|error| format!("{error:#}"));
         self.vulkan = Some(found.clone());
         match found {
             Ok(()) => Outcome::Passed,
@@ -166,23 +144,13 @@ impl Checks {
         .into()
     }
 
-    fn wasm(&mut self) -> Outcome {
-        tools::wasm_target()
-            .and_then(|()| {
-                command::run(
-                    self.cargo("check")
-                        .args(["--release", "-p", "muse-core", "-p", "muse-web"])
-                        .args(["--target", tools::WASM]),
-                )
-            })
-            .into()
-    }
-
     fn tests(&mut self) -> Outcome {
         let mut cargo = self.cargo("test");
         cargo
             .args(["--release", "--workspace", "--no-fail-fast"])
-            .env("MUSE_TEST_DEVICE", "flex");
+            .env("MUSE_TEST_DEVICE", "flex")
+            // They have a stage of their own.
+            .env("MUSE_BROWSER", "0");
         command::run_lines(&mut cargo, |line| self.count.add(line)).into()
     }
 
@@ -212,6 +180,55 @@ impl Checks {
                 .env("RUSTDOCFLAGS", "-D warnings"),
         )
         .into()
+    }
+
+    /// The tools of the web stages; that they are missing is no fault of the code's.
+    fn site(&self) -> Result<Site, Outcome> {
+        Site::new(&self.project, SHIPPED).map_err(|error| Outcome::Skipped(format!("{error:#}")))
+    }
+
+    /// Both modules, the page and the package, as they are shipped.
+    fn web(&mut self) -> Outcome {
+        let site = match self.site() {
+            Ok(site) => site,
+            Err(outcome) => return outcome,
+        };
+        let folder = package::folder(&self.project);
+        site.build(&site.dist())
+            .and_then(|()| site.build_package(&folder))
+            .and_then(|()| package::check(&self.project, &folder))
+            .into()
+    }
+
+    fn sizes(&mut self) -> Outcome {
+        match self.site() {
+            Ok(site) => sizes::run(&site, false).into(),
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// The page and the package in a real browser, as the stage `web` left them.
+    fn browser(&mut self) -> Outcome {
+        let browser = match browser::ensure() {
+            Ok(browser) => browser,
+            Err(error) => return Outcome::Skipped(format!("{error:#}")),
+        };
+        let dist = match self.web() {
+            Outcome::Passed => Site::dist_of(&self.project, SHIPPED),
+            other => return other,
+        };
+        let mut cargo = self.cargo("test");
+        cargo
+            .args(["--release", "--workspace", "--test", "browser"])
+            // One browser at a time: they share the processor, and some tests measure time.
+            .args(["--", "--test-threads=1"])
+            .env("MUSE_BROWSER", "1")
+            .env("MUSE_DIST", dist)
+            .env("MUSE_PACKAGE", package::folder(&self.project))
+            .env("MUSE_NPM", self.project.target.join("npm"))
+            .env("CHROME", browser.chrome)
+            .env("CHROMEDRIVER", browser.driver);
+        command::run_lines(&mut cargo, |line| self.count.add(line)).into()
     }
 
     fn sum_up(&self, summary: &[(&str, Outcome, Duration)], total: Duration) -> Result<()> {
@@ -256,20 +273,6 @@ fn minutes(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn test_results_are_added_up() {
-        let mut count = Count::default();
-        for line in [
-            "running 3 tests",
-            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",
-            "test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 4 filtered out; finished in 1.00s",
-            "test result_is_printed ... ok",
-        ] {
-            count.add(line);
-        }
-        assert_eq!((count.passed, count.failed, count.ignored), (13, 2, 1));
-    }
 
     #[test]
     fn times_read_well() {

@@ -1,10 +1,18 @@
-//! What the checks need besides cargo: found, installed where that is safe to do unasked, or named.
+//! What the chores need besides cargo: found, installed where that is safe to do unasked, or named.
 
-use std::{path::PathBuf, process::Command};
+pub(crate) mod browser;
+mod debian;
+pub(crate) mod npm;
+pub(crate) mod vulkan;
+
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail};
 
-use crate::command;
+use crate::{
+    command::{self, cargo},
+    project::Project,
+};
 
 pub(crate) const WASM: &str = "wasm32-unknown-unknown";
 
@@ -26,66 +34,86 @@ pub(crate) fn wasm_target() -> Result<()> {
     bail!("Rust's {WASM} target is missing; install it with `rustup target add {WASM}`");
 }
 
-/// Debian's packages for Vulkan on the CPU (Mesa's lavapipe) and the loader.
-const VULKAN: [&str; 2] = ["libvulkan1", "mesa-vulkan-drivers"];
-
-/// Makes sure that there is a software Vulkan device, so that GPU kernels can be tested on any machine.
-pub(crate) fn software_vulkan() -> Result<()> {
-    if has_software_vulkan() {
-        return Ok(());
-    }
-    let how = format!("apt-get install {}", VULKAN.join(" "));
-    if !cfg!(target_os = "linux") {
-        bail!("software Vulkan (Mesa's lavapipe) is looked for on Linux only");
-    }
-    if command::output("apt-get", &["--version"]).is_none() {
-        bail!("software Vulkan (Mesa's lavapipe) is missing; on Debian it is `{how}`");
-    }
-    if command::output("id", &["-u"]).is_none_or(|id| id.trim() != "0") {
-        bail!("software Vulkan (Mesa's lavapipe) is missing; install it with `sudo {how}`");
-    }
-    let apt = || {
-        let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive");
-        apt
-    };
-    command::run(apt().args(["update", "--quiet"]))
-        .and_then(|()| {
-            command::run(
-                apt()
-                    .args(["install", "--yes", "--quiet", "--no-install-recommends"])
-                    .args(VULKAN),
-            )
-        })
-        .with_context(|| format!("software Vulkan could not be installed with `{how}`"))?;
-    if !has_software_vulkan() {
-        bail!("`{how}` succeeded, yet no driver file lvp_icd*.json is there");
-    }
-    Ok(())
+/// The programs that turn the crate into a page.
+pub(crate) struct WebTools {
+    pub(crate) wasm_bindgen: PathBuf,
+    /// The version of `wasm_bindgen`.
+    pub(crate) bindgen_version: String,
+    pub(crate) trunk: PathBuf,
+    /// The folder with node_modules.
+    pub(crate) npm: PathBuf,
 }
 
-fn has_software_vulkan() -> bool {
-    let loader = ["ldconfig", "/sbin/ldconfig"]
-        .iter()
-        .find_map(|ldconfig| command::output(ldconfig, &["-p"]))
-        .is_some_and(|libraries| libraries.contains("libvulkan.so.1"));
-    loader && has_lavapipe()
+/// The version of trunk that the page is built with.
+pub(crate) const TRUNK: &str = "0.21.14";
+
+/// Finds the programs, or installs them below the target folder: about ten minutes, once.
+pub(crate) fn web(project: &Project) -> Result<WebTools> {
+    wasm_target()?;
+    let npm = npm::ensure(project)?;
+    let bindgen_version = locked_bindgen(project)?;
+    Ok(WebTools {
+        wasm_bindgen: program(
+            project,
+            "wasm-bindgen",
+            &["wasm-bindgen-cli", "--version", &bindgen_version],
+            &bindgen_version,
+        )?,
+        bindgen_version,
+        trunk: program(
+            project,
+            "trunk",
+            &["trunk", "--version", TRUNK, "--locked"],
+            TRUNK,
+        )?,
+        npm,
+    })
 }
 
-/// Looks where the Vulkan loader looks for its drivers.
-fn has_lavapipe() -> bool {
-    let data = std::env::var("XDG_DATA_DIRS")
-        .ok()
-        .filter(|dirs| !dirs.is_empty())
-        .unwrap_or_else(|| "/usr/local/share:/usr/share".to_owned());
-    data.split(':')
-        .chain(["/etc", "/usr/share"])
-        .filter_map(|folder| PathBuf::from(folder).join("vulkan/icd.d").read_dir().ok())
+/// The version of wasm-bindgen in Cargo.lock: glue and module agree in nothing but the same version.
+fn locked_bindgen(project: &Project) -> Result<String> {
+    let lock = fs::read_to_string(project.root.join("Cargo.lock")).context("reading Cargo.lock")?;
+    let lock: toml::Table = lock.parse().context("reading Cargo.lock")?;
+    lock.get("package")
+        .and_then(|packages| packages.as_array())
+        .into_iter()
         .flatten()
-        .filter_map(Result::ok)
-        .any(|entry| {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            name.starts_with("lvp_icd") && name.ends_with(".json")
-        })
+        .find(|package| package.get("name").and_then(|n| n.as_str()) == Some("wasm-bindgen"))
+        .and_then(|package| package.get("version")?.as_str())
+        .map(str::to_owned)
+        .context("Cargo.lock has no wasm-bindgen")
+}
+
+/// A program of cargo's registry in exactly this version: ours, else the machine's, else installed.
+fn program(project: &Project, name: &str, install: &[&str], version: &str) -> Result<PathBuf> {
+    let tools = project.target.join("tools");
+    let ours = tools
+        .join("bin")
+        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    let is_right = |program: &PathBuf| {
+        command::output(program, &["--version"])
+            .is_some_and(|line| line.split_whitespace().nth(1) == Some(version))
+    };
+    for candidate in [&ours, &PathBuf::from(name)] {
+        if is_right(candidate) {
+            return Ok(candidate.clone());
+        }
+    }
+    eprintln!("tools: building {name} {version}, once; this takes some minutes");
+    let build = project.target.join("tools-build").join(name);
+    command::run(
+        cargo(&project.root)
+            .arg("install")
+            .args(install)
+            .arg("--root")
+            .arg(&tools)
+            .env("CARGO_TARGET_DIR", &build),
+    )
+    .with_context(|| format!("{name} {version} could not be installed"))?;
+    // The program is all that is wanted; what it was built from is several hundred megabytes.
+    fs::remove_dir_all(&build).with_context(|| format!("cannot remove {}", build.display()))?;
+    if !is_right(&ours) {
+        bail!("{name} was installed, yet does not say that it is {version}");
+    }
+    Ok(ours)
 }

@@ -1,0 +1,201 @@
+//! A static web server for the loopback interface: `cargo xtask serve` shows the page with it, and the browser tests
+//! make it fail in all the ways that networks do.
+
+mod answer;
+mod files;
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener as StdListener},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpListener, sync::oneshot};
+
+pub use answer::Answer;
+
+/// How a server is to behave; the default takes any free port and serves its folder at `/`.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The port, or 0 for any that is free.
+    pub port: u16,
+    /// Where the folder appears, such as `/some/where`; what lies outside is not found.
+    pub prefix: String,
+    /// Headers of every answer, such as `Access-Control-Allow-Origin`.
+    pub headers: Vec<(String, String)>,
+}
+
+/// A request that was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// `GET`, `HEAD`, ...
+    pub method: String,
+    /// The whole path as it was asked for, with the prefix, without a query.
+    pub path: String,
+    /// The status that was sent.
+    pub status: u16,
+}
+
+/// What the connections share.
+struct Shared {
+    folder: PathBuf,
+    prefix: String,
+    headers: Vec<(String, String)>,
+    answers: Mutex<HashMap<String, Answer>>,
+    log: Mutex<Vec<Request>>,
+}
+
+/// A server that runs in a thread of its own until it is dropped; dropping it also cuts its open connections.
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Server {
+    /// Serves `folder` on 127.0.0.1. The error's kind is `AddrInUse` when the port is taken.
+    pub fn start(folder: impl AsRef<Path>, options: Options) -> io::Result<Self> {
+        let folder = folder.as_ref().canonicalize()?;
+        let listener = StdListener::bind((Ipv4Addr::LOCALHOST, options.port))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            folder,
+            prefix: options.prefix.trim_end_matches('/').to_owned(),
+            headers: options.headers,
+            answers: Mutex::default(),
+            log: Mutex::default(),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (stop, stopped) = oneshot::channel();
+        let state = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("static server".to_owned())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    tokio::spawn(accept(listener, state));
+                    // Either way it is the end: a message, or a sender that is gone.
+                    let _ = stopped.await;
+                });
+            })?;
+        Ok(Self {
+            address,
+            shared,
+            running: Some((stop, thread)),
+        })
+    }
+
+    /// The port it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Its origin, `http://127.0.0.1:<port>`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The address of `path` (relative, without a leading slash) below the prefix.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{}/{path}", self.origin(), self.shared.prefix)
+    }
+
+    /// From now on answers requests of `path` (below the prefix, beginning with `/`) so.
+    pub fn answer(&self, path: &str, answer: Answer) {
+        lock(&self.shared.answers).insert(path.to_owned(), answer);
+    }
+
+    /// Serves `path` from the folder again.
+    pub fn restore(&self, path: &str) {
+        lock(&self.shared.answers).remove(path);
+    }
+
+    /// All requests so far, in the order of their answers.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        lock(&self.shared.log).clone()
+    }
+
+    /// How often `path` (below the prefix, beginning with `/`) was asked for with `GET`.
+    #[must_use]
+    pub fn count(&self, path: &str) -> usize {
+        let whole = format!("{}{path}", self.shared.prefix);
+        lock(&self.shared.log)
+            .iter()
+            .filter(|request| request.method == "GET" && request.path == whole)
+            .count()
+    }
+
+    /// Forgets the requests so far.
+    pub fn clear_requests(&self) {
+        lock(&self.shared.log).clear();
+    }
+
+    /// Serves until the process ends.
+    pub fn wait(mut self) {
+        if let Some((stop, thread)) = self.running.take() {
+            let _ = thread.join();
+            drop(stop);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.running.take() {
+            drop(stop);
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The guarded value, which stays usable after another thread panicked: it is never left half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn accept(listener: StdListener, shared: Arc<Shared>) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            eprintln!("server: {error}");
+            return;
+        }
+    };
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Such as too many open files: the next may succeed.
+                eprintln!("server: {error}");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let shared = Arc::clone(&shared);
+                async move { Ok::<_, Infallible>(answer::respond(&shared, &request).await) }
+            });
+            // A connection that breaks is the browser's choice, or a test's.
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;
