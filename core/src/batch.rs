@@ -20,7 +20,7 @@ pub enum Picture {
     /// The CNN's output, `[64, C]`, as a cache keeps it.
     Regions(Vec<f16>),
     /// The CNN's output where the model is, `[1, 64, C]`.
-    Seen(Tensor<3>),
+    Seen(Box<Tensor<3>>),
 }
 
 /// One text window with what belongs to it.
@@ -176,7 +176,7 @@ impl Pictures {
             match picture.as_ref() {
                 Picture::Pixels(values) => pixels.extend_from_slice(values),
                 Picture::Regions(values) => regions.extend(values.iter().map(|v| v.to_f32())),
-                Picture::Seen(regions) => seen.push(regions.clone()),
+                Picture::Seen(regions) => seen.push(regions.as_ref().clone()),
             }
         }
         let input = if !seen.is_empty() {

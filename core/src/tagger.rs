@@ -57,7 +57,7 @@ impl SeenPicture {
     pub async fn ready(&self) -> Result<(), TaggerError> {
         if let Picture::Seen(regions) = self.0.as_ref() {
             // A device runs its work in order: one number read means that all of it is there.
-            let number = regions.clone().slice([0..1, 0..1, 0..1]);
+            let number = regions.as_ref().clone().slice([0..1, 0..1, 0..1]);
             number.into_data_async().await?;
         }
         Ok(())
@@ -330,7 +330,7 @@ impl Tagger {
             .model
             .image
             .regions(Tensor::from_data(input, &self.device));
-        SeenPicture(Arc::new(Picture::Seen(regions)))
+        SeenPicture(Arc::new(Picture::Seen(Box::new(regions))))
     }
 
     /// The model's part of tagging several captions, awaiting the device; [`Self::decode`] does the rest.
