@@ -1,0 +1,20 @@
+//! The page and the package in a real browser. `cargo xtask test browser` builds both, and says where they and the
+//! browser are by the environment that [`support::setup`] reads.
+
+mod support;
+
+mod accessibility;
+mod bundler;
+mod cache;
+mod captions;
+mod device_lost;
+mod downloads;
+mod element;
+mod flow;
+mod module;
+mod parity;
+mod pictures;
+mod privacy;
+mod save_data;
+mod smooth;
+mod unsupported;

@@ -1,0 +1,430 @@
+//! The package on somebody else's page, from a CDN's address.
+
+use serde_json::{Value, json};
+use xtask::server::{Answer, Server};
+
+use crate::support::setup::{MODEL, Own, own_site};
+use crate::support::{Browser, Gpu, Setup, pictures, run};
+
+const CAPTION: &str = "Angela Merkel speaks in Berlin";
+
+/// A page that does what the package's readme says, and leaves its imports where the test finds them.
+fn plain_page(cdn: &Server) -> Own {
+    let page = format!(
+        "<!doctype html><link rel=\"icon\" href=\"data:,\"><title>Plain</title><script type=\"module\">
+         import {{ Muse, MuseError }} from \"{}\";
+         Object.assign(window, {{ Muse, MuseError, model: \"{}\" }});
+         </script>",
+        cdn.url("muse.js"),
+        cdn.url(MODEL.trim_start_matches('/'))
+    );
+    own_site(&[("index.html", page.as_bytes())])
+}
+
+/// A browser with that page in it.
+fn embedded(setup: &Setup, gpu: Gpu) -> (Browser, Server, Own) {
+    let cdn = setup.cdn();
+    let own = plain_page(&cdn);
+    let browser = Browser::start(setup, gpu);
+    browser.open(&own.server.url("index.html"));
+    (browser, cdn, own)
+}
+
+fn found(answer: &Value) -> Vec<(&str, &str)> {
+    let entities = answer["entities"].as_array().map_or(&[][..], Vec::as_slice);
+    entities
+        .iter()
+        .map(|e| {
+            (
+                e["type"].as_str().unwrap_or(""),
+                e["text"].as_str().unwrap_or(""),
+            )
+        })
+        .collect()
+}
+
+const NAMES: [(&str, &str); 2] = [("PER", "Angela Merkel"), ("LOC", "Berlin")];
+
+#[test]
+fn it_runs_from_another_origin() {
+    run(|setup| {
+        let (browser, cdn, _own) = embedded(setup, Gpu::None);
+        let answer = browser.call(
+            "const phases = [];
+             window.muse = await Muse.load(model, { onProgress: ({ phase, loaded, total }) => phases.push([phase, loaded, total]) });
+             const changed = await new Promise((resolve) => {
+                 muse.addEventListener('devicechange', ({ detail }) => resolve(detail));
+                 setTimeout(() => resolve(null), 2000);
+             });
+             const answer = await muse.tag({ caption: arguments[0] });
+             return { answer, phases, changed, device: muse.device, info: muse.info, source: muse.source, memory: await muse.memory() };",
+            &[json!(CAPTION)],
+        );
+        assert_eq!(found(&answer["answer"]), NAMES);
+        let phases: Vec<&str> = answer["phases"]
+            .as_array()
+            .expect("phases")
+            .iter()
+            .filter_map(|p| p[0].as_str())
+            .collect();
+        for phase in ["download", "compile", "prepare"] {
+            assert!(phases.contains(&phase), "{phases:?}");
+        }
+        let bytes = setup.model().len();
+        let loaded: Vec<_> = answer["phases"]
+            .as_array()
+            .expect("phases")
+            .iter()
+            .filter(|p| p[0] == "download")
+            .collect();
+        assert_eq!(loaded.last().map(|p| &p[1]), Some(&json!(bytes)));
+        assert_eq!(
+            answer["source"],
+            json!({ "from": "network", "bytes": bytes })
+        );
+        assert_eq!(answer["device"]["kind"], "cpu");
+        assert_eq!(
+            answer["changed"]["device"]["kind"], "cpu",
+            "{}",
+            answer["changed"]
+        );
+        let reason = answer["changed"]["reason"].as_str().expect("a reason");
+        assert!(["no-webgpu", "no-adapter"].contains(&reason), "{reason}");
+        assert_eq!(answer["info"]["maxPieces"], 64);
+        assert!(answer["memory"]["wasmBytes"].as_u64() > Some(bytes as u64));
+        let answer = &answer["answer"];
+        assert_eq!(answer["words"].as_array().map(Vec::len), Some(5));
+        assert!(answer["sentiment"]["score"].as_f64() > Some(0.0));
+        for step in ["queue", "decode", "picture", "model", "total"] {
+            assert!(
+                answer["timings"][step].as_f64() >= Some(0.0),
+                "{step}: {}",
+                answer["timings"]
+            );
+        }
+        assert_eq!(cdn.count(MODEL), 1);
+        assert!(
+            browser.outside.asked().is_empty(),
+            "{:?}",
+            browser.outside.asked()
+        );
+        browser.expect_no_errors(&[]);
+    });
+}
+
+#[test]
+fn every_kind_of_image_is_taken() {
+    run(|setup| {
+        let (browser, _cdn, own) = embedded(setup, Gpu::None);
+        // Without loss, so that all ways to the pixels must end in equal ones.
+        let picture = pictures::encoded(
+            &pictures::halves(96, 64, [220, 60, 20], [10, 90, 200]),
+            image::ImageFormat::Png,
+        );
+        own.server.answer(
+            "/photo.png",
+            Answer {
+                body: Some(picture.clone()),
+                ..Answer::default()
+            },
+        );
+        let answers = browser.call(
+            "const [bytes, caption] = arguments;
+             const muse = await Muse.load(model, { device: 'cpu', warm: false });
+             const blob = new Blob([Uint8Array.from(bytes)], { type: 'image/png' });
+             const element = Object.assign(new Image(), { src: 'photo.png' });
+             await element.decode();
+             const bitmap = await createImageBitmap(blob);
+             const canvas = Object.assign(document.createElement('canvas'), { width: 96, height: 64 });
+             canvas.getContext('2d').drawImage(bitmap, 0, 0);
+             const off = new OffscreenCanvas(96, 64);
+             off.getContext('2d').drawImage(bitmap, 0, 0);
+             const images = {
+                 blob, file: new File([blob], 'photo.png'), relative: 'photo.png', url: new URL('photo.png', location.href).href,
+                 element, bitmap, pixels: canvas.getContext('2d').getImageData(0, 0, 96, 64), canvas, off,
+             };
+             const answers = {};
+             for (const [name, image] of Object.entries(images)) {
+                 const { exchange, entities } = await muse.tag({ caption, image });
+                 answers[name] = { entities, attention: exchange.layers[0].regions.map(({ attention }) => attention) };
+             }
+             answers.bitmapLives = bitmap.width;
+             const none = await muse.tag({ caption, image: null });
+             answers.none = none.exchange.layers[0].regions.length;
+             return answers;",
+            &[json!(picture), json!(CAPTION)],
+        );
+        let blob = &answers["blob"];
+        assert_eq!(blob["attention"].as_array().map(Vec::len), Some(64));
+        for name in [
+            "file", "relative", "url", "element", "bitmap", "pixels", "canvas", "off",
+        ] {
+            assert_eq!(&answers[name], blob, "{name}");
+        }
+        assert_eq!(
+            answers["bitmapLives"], 96,
+            "the caller's bitmap stays the caller's"
+        );
+        assert_eq!(answers["none"], 0);
+    });
+}
+
+#[test]
+fn a_batch_is_the_same_as_one_by_one() {
+    run(|setup| {
+        let (browser, _cdn, _own) = embedded(setup, Gpu::None);
+        let answer = browser.call(
+            "const muse = await Muse.load(model, { device: 'cpu', warm: false });
+             const image = new Blob([Uint8Array.from(arguments[0])]);
+             const items = Array.from({ length: 20 }, (_, i) => ({
+                 caption: ['Angela Merkel', 'Barack Obama spoke in Berlin', 'x', '', 'NASA in Houston'][i % 5],
+                 image: i % 2 ? image : null,
+             }));
+             const together = await muse.tagBatch(items);
+             const single = [];
+             for (const item of items) single.push(await muse.tag(item));
+             const overlapping = await Promise.all(items.map((item) => muse.tag(item)));
+             const bare = await muse.tagBatch(items.slice(0, 2), { exchange: false });
+             const told = ({ entities, words, sentiment }) => ({ entities, words, sentiment });
+             return { together: together.map(told), single: single.map(told), overlapping: overlapping.map(told), bare: bare.map(({ exchange }) => exchange) };",
+            &[json!(pictures::photo())],
+        );
+        let list = |name: &str| answer[name].as_array().expect("answers").clone();
+        let (together, single, overlapping) =
+            (list("together"), list("single"), list("overlapping"));
+        assert_eq!((together.len(), single.len()), (20, 20));
+        assert_eq!(single, overlapping);
+        for (a, b) in together.iter().zip(&single) {
+            assert_eq!(found(a), found(b));
+            assert_eq!(a["words"], b["words"]);
+            for (a, b) in a["entities"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .zip(b["entities"].as_array().into_iter().flatten())
+            {
+                let score = |e: &Value| e["score"].as_f64().expect("a score");
+                assert!((score(a) - score(b)).abs() < 1e-3, "{a} and {b}");
+            }
+        }
+        assert_eq!(list("bare"), [Value::Null, Value::Null]);
+    });
+}
+
+#[test]
+fn errors_have_codes() {
+    run(|setup| {
+        let (browser, cdn, own) = embedded(setup, Gpu::None);
+        let mut damaged = setup.model();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        cdn.answer(
+            "/damaged.muse",
+            Answer {
+                body: Some(damaged),
+                ..Answer::default()
+            },
+        );
+        cdn.answer(
+            "/zeros.muse",
+            Answer {
+                body: Some(vec![0; 5000]),
+                ..Answer::default()
+            },
+        );
+        own.server.answer(
+            "/missing.png",
+            Answer {
+                status: Some(404),
+                body: Some(Vec::new()),
+                ..Answer::default()
+            },
+        );
+        let sha256 = setup.model_entry()["sha256"].clone();
+        let code = |body: &str| -> String {
+            let script = format!(
+                "try {{ {body} }} catch (error) {{
+                     if (!(error instanceof MuseError && error instanceof Error && error.message)) throw error;
+                     return error.code;
+                 }}
+                 return 'no error';"
+            );
+            let answer = browser.call(&script, &[json!(cdn.url("")), json!(sha256)]);
+            answer.as_str().expect("a code").to_owned()
+        };
+        assert_eq!(
+            code("await Muse.load(arguments[0] + 'nowhere.muse')"),
+            "network"
+        );
+        assert_eq!(
+            code("await Muse.load('http://127.0.0.1:9/model.muse')"),
+            "network"
+        );
+        let bad = code("await Muse.load(arguments[0] + 'damaged.muse')");
+        assert!(["model", "damaged"].contains(&bad.as_str()), "{bad}");
+        assert_eq!(
+            code("await Muse.load(arguments[0] + 'damaged.muse', { sha256: arguments[1] })"),
+            "damaged"
+        );
+        assert_eq!(
+            code("await Muse.load(arguments[0] + 'zeros.muse')"),
+            "model"
+        );
+        assert_eq!(code("await Muse.load(new Uint8Array(100))"), "model");
+        assert_eq!(code("await Muse.load(42)"), "argument");
+        assert_eq!(
+            code("await Muse.load(model, { device: 'abacus' })"),
+            "argument"
+        );
+        assert_eq!(
+            code("await Muse.load(model, { signal: AbortSignal.abort() })"),
+            "aborted"
+        );
+        assert_eq!(
+            code(
+                "const stop = new AbortController(); await Muse.load(model, { cache: false, signal: stop.signal, onProgress: () => stop.abort() })"
+            ),
+            "aborted"
+        );
+        browser.call(
+            "window.muse = await Muse.load(model, { device: 'cpu', warm: false })",
+            &[],
+        );
+        assert_eq!(code("await muse.tag({ caption: 42 })"), "argument");
+        assert_eq!(
+            code("await muse.tag({ caption: 'a', image: 'missing.png' })"),
+            "network"
+        );
+        for image in [
+            "new Blob([new Uint8Array(100)])",
+            "new Blob([])",
+            "new Image()",
+            "Object.assign(document.createElement('canvas'), { width: 0 })",
+        ] {
+            assert_eq!(
+                code(&format!(
+                    "await muse.tag({{ caption: 'a', image: {image} }})"
+                )),
+                "image",
+                "{image}"
+            );
+        }
+        assert_eq!(
+            code("await muse.tag({ caption: 'a', signal: AbortSignal.abort() })"),
+            "aborted"
+        );
+        assert_eq!(
+            code(
+                "const stop = new AbortController(); const work = muse.tag({ caption: 'Berlin '.repeat(500), signal: stop.signal }); stop.abort(); await work"
+            ),
+            "aborted"
+        );
+        // After all of that it still works.
+        let answer = browser.call(
+            "return muse.tag({ caption: arguments[0] })",
+            &[json!(CAPTION)],
+        );
+        assert_eq!(found(&answer), NAMES);
+        assert_eq!(
+            code(
+                "const work = muse.tag({ caption: 'Berlin '.repeat(500) }); muse.dispose(); await work"
+            ),
+            "disposed"
+        );
+        assert_eq!(code("await muse.tag({ caption: 'a' })"), "disposed");
+        browser.expect_no_errors(&["Failed to load resource"]);
+    });
+}
+
+#[test]
+fn two_on_a_page_share_one_model() {
+    run(|setup| {
+        let (browser, cdn, _own) = embedded(setup, Gpu::None);
+        let counts = browser.call(
+            "const Real = Worker;
+             let workers = 0;
+             globalThis.Worker = class extends Real { constructor(...rest) { super(...rest); workers++; } };
+             const options = { device: 'cpu', warm: false };
+             const [a, b] = await Promise.all([Muse.load(model, options), Muse.load(model, options)]);
+             const c = await Muse.load(new URL(model), options);
+             const shared = workers;
+             a.dispose();
+             a.dispose();
+             const after = (await b.tag({ caption: 'Angela Merkel' })).entities.length + (await c.tag({ caption: 'Angela Merkel' })).entities.length;
+             b.dispose();
+             c.dispose();
+             const d = await Muse.load(model, options);
+             const again = (await d.tag({ caption: 'Angela Merkel' })).entities.length;
+             return { shared, after, again, workers, from: d.source.from };",
+            &[],
+        );
+        assert_eq!(
+            counts,
+            json!({ "shared": 1, "after": 2, "again": 1, "workers": 2, "from": "cache" })
+        );
+        assert_eq!(cdn.count(MODEL), 1);
+    });
+}
+
+#[test]
+fn the_device_can_be_changed() {
+    run(|setup| {
+        let (browser, cdn, _own) = embedded(setup, Gpu::None);
+        let told = browser.call(
+            "const muse = await Muse.load(model, { device: 'cpu', warm: false });
+             const events = [];
+             muse.addEventListener('devicechange', ({ detail }) => events.push([detail.device.kind, detail.reason]));
+             await muse.useDevice('webgpu');
+             await new Promise((resolve) => setTimeout(resolve, 100));
+             const { entities } = await muse.tag({ caption: 'Angela Merkel' });
+             const cached = await Muse.cached(model);
+             await Muse.clearCache();
+             return { events, entities: entities.length, kind: muse.device.kind, cached, cleared: !(await Muse.cached(model)) };",
+            &[],
+        );
+        // There is none: it goes on with the CPU, and says so.
+        assert_eq!(told["kind"], "cpu");
+        assert_eq!(told["events"].as_array().map(Vec::len), Some(1), "{told}");
+        assert_eq!(told["entities"], 1);
+        assert_eq!(
+            (&told["cached"], &told["cleared"]),
+            (&json!(true), &json!(true))
+        );
+        assert_eq!(cdn.count(MODEL), 1, "the model is taken from memory");
+    });
+}
+
+#[test]
+fn it_works_within_a_worker() {
+    run(|setup| {
+        let (browser, cdn, own) = embedded(setup, Gpu::None);
+        let worker = format!(
+            "import {{ Muse }} from \"{}\";
+             onmessage = async ({{ data: {{ model, caption }} }}) => {{
+                 try {{
+                     const muse = await Muse.load(model, {{ device: 'cpu', warm: false }});
+                     postMessage(await muse.tag({{ caption }}));
+                 }} catch (error) {{ postMessage({{ error: `${{error.code}}: ${{error.message}}` }}); }}
+             }};",
+            cdn.url("muse.js")
+        );
+        own.server.answer(
+            "/own-worker.js",
+            Answer {
+                body: Some(worker.into_bytes()),
+                ..Answer::default()
+            },
+        );
+        let answer = browser.call(
+            "const worker = new Worker('own-worker.js', { type: 'module' });
+             return new Promise((resolve) => {
+                 worker.onmessage = ({ data }) => resolve(data);
+                 worker.onerror = ({ message }) => resolve({ error: message });
+                 worker.postMessage({ model, caption: arguments[0] });
+             });",
+            &[json!(CAPTION)],
+        );
+        assert_eq!(answer.get("error"), None, "{answer}");
+        assert_eq!(found(&answer), NAMES);
+    });
+}

@@ -1,0 +1,133 @@
+//! Whether there is a browser to test in, and where everything lies.
+
+use std::env;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use xtask::server::{Options, Server};
+
+/// The model's path in the built page and in the package.
+pub(crate) const MODEL: &str = "/models/muse-small.muse";
+
+/// Where everything lies.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    /// The built page: `MUSE_DIST`.
+    pub(crate) dist: PathBuf,
+    /// The package's folder: `MUSE_PACKAGE`.
+    pub(crate) package: PathBuf,
+    /// A folder with `node_modules`: `MUSE_NPM`.
+    pub(crate) npm: PathBuf,
+    /// `CHROME`.
+    pub(crate) chrome: PathBuf,
+    /// `CHROMEDRIVER`.
+    pub(crate) chromedriver: PathBuf,
+}
+
+/// Two browsers at a time would only slow each other down, and turn the measured times into noise.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Runs a test where `MUSE_BROWSER=1` says that a browser is there. Elsewhere it says that nothing was tested, which in
+/// CI is a failure, unless `MUSE_BROWSER=0` says that the tests are run at another place.
+pub(crate) fn run(test: impl FnOnce(&Setup)) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("a test");
+    match env::var("MUSE_BROWSER").as_deref() {
+        Ok("1") => {}
+        Ok("0") => return say(&format!("SKIPPED {name}: MUSE_BROWSER=0")),
+        _ => {
+            let why =
+                "MUSE_BROWSER=1 is not set; `cargo xtask test browser` sets all that is needed";
+            assert!(!env::var("CI").is_ok_and(|ci| ci == "true"), "{why}");
+            return say(&format!("SKIPPED {name}: {why}"));
+        }
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let setup = Setup {
+        dist: given("MUSE_DIST", None),
+        package: given("MUSE_PACKAGE", None),
+        npm: given("MUSE_NPM", None),
+        chrome: given("CHROME", Some("/usr/bin/chromium")),
+        chromedriver: given("CHROMEDRIVER", Some("/usr/bin/chromedriver")),
+    };
+    let began = Instant::now();
+    test(&setup);
+    say(&format!("{name}: {:.1} s", began.elapsed().as_secs_f64()));
+}
+
+fn given(variable: &str, usual: Option<&str>) -> PathBuf {
+    let value = env::var_os(variable).or_else(|| usual.map(Into::into));
+    let value = value.unwrap_or_else(|| panic!("{variable} is not set"));
+    let path = Path::new(&value).canonicalize();
+    path.unwrap_or_else(|error| panic!("{variable}={}: {error}", Path::new(&value).display()))
+}
+
+/// Says something that is to be seen although the test passes: unlike `eprintln!`, it is not kept back.
+pub(crate) fn say(line: &str) {
+    // Where standard error is closed, nobody listens.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+impl Setup {
+    /// The page.
+    pub(crate) fn site(&self) -> Server {
+        self.site_with(Options::default())
+    }
+
+    /// The page, served in another way.
+    pub(crate) fn site_with(&self, options: Options) -> Server {
+        Server::start(&self.dist, options).expect("the page is served")
+    }
+
+    /// The package at an address of another origin than any page's, as a CDN has it.
+    pub(crate) fn cdn(&self) -> Server {
+        let options = Options {
+            headers: vec![("Access-Control-Allow-Origin".into(), "*".into())],
+            ..Options::default()
+        };
+        Server::start(&self.package, options).expect("the package is served")
+    }
+
+    /// The model's file.
+    pub(crate) fn model(&self) -> Vec<u8> {
+        let path = self.dist.join(MODEL.trim_start_matches('/'));
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// What `models.json` says of the model.
+    pub(crate) fn model_entry(&self) -> Value {
+        let list = std::fs::read(self.dist.join("models/models.json")).expect("models.json");
+        let list: Vec<Value> = serde_json::from_slice(&list).expect("a list");
+        list.into_iter().next().expect("a model")
+    }
+}
+
+/// A page with nothing on it, not even an icon that a browser would ask for.
+pub(crate) const BLANK: (&str, &[u8]) = (
+    "index.html",
+    b"<!doctype html><link rel=icon href=data:,><title>Plain</title>",
+);
+
+/// A site of the test's own.
+pub(crate) struct Own {
+    /// Its server.
+    pub(crate) server: Server,
+    _folder: TempDir,
+}
+
+/// Serves these files.
+pub(crate) fn own_site(files: &[(&str, &[u8])]) -> Own {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, bytes) in files {
+        muse_tests::write(folder.path(), name, bytes);
+    }
+    let server = Server::start(folder.path(), Options::default()).expect("the site is served");
+    Own {
+        server,
+        _folder: folder,
+    }
+}
