@@ -121,7 +121,8 @@ fn write_precache(dist: &Path) -> Result<()> {
     for name in files(dist)? {
         let bytes = fs::read(dist.join(&name)).with_context(|| format!("cannot read {name}"))?;
         version.add(&name, &bytes);
-        if !name.starts_with("models/") && name != "sw.js" {
+        // The element is for embedders; the page never asks for it.
+        if !name.starts_with("models/") && name != "sw.js" && name != "muse-web/element.js" {
             entries.push(json!({ "path": name, "bytes": bytes.len() }));
         }
     }
