@@ -238,6 +238,7 @@ mod tests {
             ("muse-web/cpu/muse_web_bg.wasm", Some("cpu wasm")),
             ("muse-web/webgpu/muse_web.js", Some("webgpu glue")),
             ("muse-web/worker.js", Some("module js")),
+            ("muse-web/element.js", Some("element js")),
             ("sw.js", Some("page js")),
             ("page-0123.js", Some("page js")),
             ("index.html", Some("page html and css")),
