@@ -1,6 +1,6 @@
 //! Model files, the other subcommands, and command lines that make no sense.
 
-use Path;
+use std::path::Path;
 
 use muse_tests::write;
 

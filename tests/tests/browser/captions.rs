@@ -118,22 +118,20 @@ fn the_page_shows_captions_as_text() {
         page.tag("Angela Merkel in Berlin");
         for (name, expression) in CAPTIONS {
             page.tag_expression(expression);
-            let shown = format!(
-                "const copy = document.querySelector('#result').cloneNode(true);
+            let shown = "const copy = document.querySelector('#result').cloneNode(true);
                  for (const label of copy.querySelectorAll('.label')) label.remove();
                  // As the field has it, whose line ends are all alike.
                  const caption = document.querySelector('#caption').value;
                  const foreign = [...document.querySelectorAll('#result *, #entities tbody *, #words *')]
                      .filter((element) => /^(img|script|b|a|iframe)$/i.test(element.tagName)).length;
-                 return {{
+                 return {
                      same: copy.textContent === caption || caption.trim() === '',
                      shown: copy.textContent.length,
                      foreign,
                      hacked: !!window.hacked,
                      wide: document.documentElement.scrollWidth > innerWidth,
-                 }};"
-            );
-            let shown: Value = browser.run(&shown, &[]);
+                 };";
+            let shown: Value = browser.run(shown, &[]);
             assert_eq!(shown["same"], true, "{name}: {shown}");
             assert_eq!(shown["foreign"], 0, "{name}: {shown}");
             assert_eq!(shown["hacked"], false, "{name}");
