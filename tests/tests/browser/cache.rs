@@ -131,7 +131,7 @@ fn a_new_version_of_the_page_arrives() {
         let title = || browser.run::<String>("return document.title", &[]);
         for _ in 0..4 {
             browser.reload();
-            std::thread::sleep(std::time::Duration::from_secs(8));
+            std::thread::sleep(std::time::Duration::from_secs(4));
             if title().ends_with("(new)") {
                 break;
             }

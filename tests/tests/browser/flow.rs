@@ -104,51 +104,11 @@ fn a_picture_takes_part(page: Page<'_>) {
     assert_eq!(page.caption(), CAPTION, "what was typed stays");
     assert!(!page.found().is_empty());
     assert!(browser.shows("#image-preview"));
-    the_exchange_is_shown(browser);
+    page.expect_exchange();
     page.after(|| browser.click("#image-remove"));
     assert!(!browser.shows("#image-preview"));
     assert!(!browser.shows("#exchange"));
     assert_eq!(plain(&page.found()), NAMES);
-}
-
-/// In each layer the share theta of the picture's 64 tokens but the class row took the caption's mean.
-fn the_exchange_is_shown(browser: &Browser) {
-    assert!(browser.shows("#exchange"));
-    let layers = browser.count("#layers input");
-    assert_eq!(layers, 2);
-    let mut views = Vec::new();
-    for layer in 0..layers {
-        browser.run::<()>(
-            "document.querySelectorAll('#layers input')[arguments[0]].click()",
-            &[json!(layer)],
-        );
-        let shares: Vec<f64> = browser.run(
-            "return [...document.querySelectorAll('#exchange [data-region]')].map((cell) => +cell.dataset.exchanged)",
-            &[],
-        );
-        assert_eq!(shares.len(), 64);
-        assert!(shares.iter().all(|&share| share == 0.0 || share == 1.0));
-        assert_eq!(shares.iter().sum::<f64>(), 7.0, "layer {layer}");
-        let lit: Vec<f64> = browser.run(
-            "return [...document.querySelectorAll('#exchange [data-region]')].map((cell) => +cell.style.getPropertyValue('--lit'))",
-            &[],
-        );
-        let words = browser.count("#words [data-exchanged]");
-        assert_eq!(words, CAPTION.split(' ').count());
-        // Those that are attended to least are the ones that are exchanged.
-        let most = |taken: bool| {
-            let of = shares
-                .iter()
-                .zip(&lit)
-                .filter(move |(share, _)| (**share > 0.0) == taken);
-            of.map(|(_, &lit)| lit)
-        };
-        let below = most(true).fold(f64::MIN, f64::max);
-        let above = most(false).fold(f64::MAX, f64::min);
-        assert!(below <= above, "layer {layer}: {below} and {above}");
-        views.push((shares, lit));
-    }
-    assert_ne!(views[0], views[1], "each layer has a view of its own");
 }
 
 fn samples_are_one_click_away(page: Page<'_>) {
@@ -252,42 +212,6 @@ fn the_running_one_is_superseded() {
             (1..steps).contains(&results),
             "{results} results of {steps} captions"
         );
-    });
-}
-
-#[test]
-fn webgpu_finds_the_same() {
-    run(|setup| {
-        let site = setup.site();
-        let browser = Browser::start(setup, Gpu::SwiftShader);
-        let page = Page::ready(&browser, &site.url("?device=webgpu"));
-        assert!(
-            page.device().contains("WebGPU"),
-            "{}: {}",
-            page.device(),
-            page.message()
-        );
-        assert_eq!(page.message(), "");
-        assert_eq!(plain(&page.tag(CAPTION)), NAMES);
-        let folder = tempfile::tempdir().expect("a folder");
-        let photo = muse_tests::write(folder.path(), "photo.jpg", pictures::photo());
-        page.choose(&photo);
-        the_exchange_is_shown(&browser);
-        assert!(page.device().contains("WebGPU"), "{}", page.device());
-        // Faults of shaders and of validation are logged, and nothing else tells of them.
-        browser.expect_no_errors(&[]);
-    });
-}
-
-/// Without a word to the contrary, a GPU in software is not taken: it is slower than the CPU.
-#[test]
-fn a_gpu_in_software_is_not_chosen() {
-    run(|setup| {
-        let site = setup.site();
-        let browser = Browser::start(setup, Gpu::SwiftShader);
-        let page = Page::ready(&browser, &site.url(""));
-        assert!(page.device().contains("CPU"), "{}", page.device());
-        assert_ne!(page.message(), "", "the page says why");
     });
 }
 

@@ -1,5 +1,8 @@
 //! The package on somebody else's page, from a CDN's address.
 
+mod errors;
+mod images;
+
 use serde_json::{Value, json};
 use xtask::server::{Answer, Server};
 
@@ -113,63 +116,6 @@ fn it_runs_from_another_origin() {
 }
 
 #[test]
-fn every_kind_of_image_is_taken() {
-    run(|setup| {
-        let (browser, _cdn, own) = embedded(setup, Gpu::None);
-        // Without loss, so that all ways to the pixels must end in equal ones.
-        let picture = pictures::encoded(
-            &pictures::halves(96, 64, [220, 60, 20], [10, 90, 200]),
-            image::ImageFormat::Png,
-        );
-        own.server.answer(
-            "/photo.png",
-            Answer {
-                body: Some(picture.clone()),
-                ..Answer::default()
-            },
-        );
-        let answers = browser.call(
-            "const [bytes, caption] = arguments;
-             const muse = await Muse.load(model, { device: 'cpu', warm: false });
-             const blob = new Blob([Uint8Array.from(bytes)], { type: 'image/png' });
-             const element = Object.assign(new Image(), { src: 'photo.png' });
-             await element.decode();
-             const bitmap = await createImageBitmap(blob);
-             const canvas = Object.assign(document.createElement('canvas'), { width: 96, height: 64 });
-             canvas.getContext('2d').drawImage(bitmap, 0, 0);
-             const off = new OffscreenCanvas(96, 64);
-             off.getContext('2d').drawImage(bitmap, 0, 0);
-             const images = {
-                 blob, file: new File([blob], 'photo.png'), relative: 'photo.png', url: new URL('photo.png', location.href).href,
-                 element, bitmap, pixels: canvas.getContext('2d').getImageData(0, 0, 96, 64), canvas, off,
-             };
-             const answers = {};
-             for (const [name, image] of Object.entries(images)) {
-                 const { exchange, entities } = await muse.tag({ caption, image });
-                 answers[name] = { entities, attention: exchange.layers[0].regions.map(({ attention }) => attention) };
-             }
-             answers.bitmapLives = bitmap.width;
-             const none = await muse.tag({ caption, image: null });
-             answers.none = none.exchange.layers[0].regions.length;
-             return answers;",
-            &[json!(picture), json!(CAPTION)],
-        );
-        let blob = &answers["blob"];
-        assert_eq!(blob["attention"].as_array().map(Vec::len), Some(64));
-        for name in [
-            "file", "relative", "url", "element", "bitmap", "pixels", "canvas", "off",
-        ] {
-            assert_eq!(&answers[name], blob, "{name}");
-        }
-        assert_eq!(
-            answers["bitmapLives"], 96,
-            "the caller's bitmap stays the caller's"
-        );
-        assert_eq!(answers["none"], 0);
-    });
-}
-
-#[test]
 fn a_batch_is_the_same_as_one_by_one() {
     run(|setup| {
         let (browser, _cdn, _own) = embedded(setup, Gpu::None);
@@ -208,131 +154,6 @@ fn a_batch_is_the_same_as_one_by_one() {
             }
         }
         assert_eq!(list("bare"), [Value::Null, Value::Null]);
-    });
-}
-
-#[test]
-fn errors_have_codes() {
-    run(|setup| {
-        let (browser, cdn, own) = embedded(setup, Gpu::None);
-        let mut damaged = setup.model();
-        let middle = damaged.len() / 2;
-        damaged[middle] ^= 1;
-        cdn.answer(
-            "/damaged.muse",
-            Answer {
-                body: Some(damaged),
-                ..Answer::default()
-            },
-        );
-        cdn.answer(
-            "/zeros.muse",
-            Answer {
-                body: Some(vec![0; 5000]),
-                ..Answer::default()
-            },
-        );
-        own.server.answer(
-            "/missing.png",
-            Answer {
-                status: Some(404),
-                body: Some(Vec::new()),
-                ..Answer::default()
-            },
-        );
-        let sha256 = setup.model_entry()["sha256"].clone();
-        let code = |body: &str| -> String {
-            let script = format!(
-                "try {{ {body} }} catch (error) {{
-                     if (!(error instanceof MuseError && error instanceof Error && error.message)) throw error;
-                     return error.code;
-                 }}
-                 return 'no error';"
-            );
-            let answer = browser.call(&script, &[json!(cdn.url("")), json!(sha256)]);
-            answer.as_str().expect("a code").to_owned()
-        };
-        assert_eq!(
-            code("await Muse.load(arguments[0] + 'nowhere.muse')"),
-            "network"
-        );
-        assert_eq!(
-            code("await Muse.load('http://127.0.0.1:9/model.muse')"),
-            "network"
-        );
-        let bad = code("await Muse.load(arguments[0] + 'damaged.muse')");
-        assert!(["model", "damaged"].contains(&bad.as_str()), "{bad}");
-        assert_eq!(
-            code("await Muse.load(arguments[0] + 'damaged.muse', { sha256: arguments[1] })"),
-            "damaged"
-        );
-        assert_eq!(
-            code("await Muse.load(arguments[0] + 'zeros.muse')"),
-            "model"
-        );
-        assert_eq!(code("await Muse.load(new Uint8Array(100))"), "model");
-        assert_eq!(code("await Muse.load(42)"), "argument");
-        assert_eq!(
-            code("await Muse.load(model, { device: 'abacus' })"),
-            "argument"
-        );
-        assert_eq!(
-            code("await Muse.load(model, { signal: AbortSignal.abort() })"),
-            "aborted"
-        );
-        assert_eq!(
-            code(
-                "const stop = new AbortController(); await Muse.load(model, { cache: false, signal: stop.signal, onProgress: () => stop.abort() })"
-            ),
-            "aborted"
-        );
-        browser.call(
-            "window.muse = await Muse.load(model, { device: 'cpu', warm: false })",
-            &[],
-        );
-        assert_eq!(code("await muse.tag({ caption: 42 })"), "argument");
-        assert_eq!(
-            code("await muse.tag({ caption: 'a', image: 'missing.png' })"),
-            "network"
-        );
-        for image in [
-            "new Blob([new Uint8Array(100)])",
-            "new Blob([])",
-            "new Image()",
-            "Object.assign(document.createElement('canvas'), { width: 0 })",
-        ] {
-            assert_eq!(
-                code(&format!(
-                    "await muse.tag({{ caption: 'a', image: {image} }})"
-                )),
-                "image",
-                "{image}"
-            );
-        }
-        assert_eq!(
-            code("await muse.tag({ caption: 'a', signal: AbortSignal.abort() })"),
-            "aborted"
-        );
-        assert_eq!(
-            code(
-                "const stop = new AbortController(); const work = muse.tag({ caption: 'Berlin '.repeat(500), signal: stop.signal }); stop.abort(); await work"
-            ),
-            "aborted"
-        );
-        // After all of that it still works.
-        let answer = browser.call(
-            "return muse.tag({ caption: arguments[0] })",
-            &[json!(CAPTION)],
-        );
-        assert_eq!(found(&answer), NAMES);
-        assert_eq!(
-            code(
-                "const work = muse.tag({ caption: 'Berlin '.repeat(500) }); muse.dispose(); await work"
-            ),
-            "disposed"
-        );
-        assert_eq!(code("await muse.tag({ caption: 'a' })"), "disposed");
-        browser.expect_no_errors(&["Failed to load resource"]);
     });
 }
 

@@ -168,6 +168,52 @@ impl<'a> Page<'a> {
         found
     }
 
+    /// In each layer the share theta of the picture's 64 tokens but the class row took the caption's mean.
+    #[track_caller]
+    pub(crate) fn expect_exchange(self) {
+        let browser = self.browser;
+        assert!(browser.shows("#exchange"));
+        let layers = browser.count("#layers input");
+        assert_eq!(layers, 2);
+        let mut views = Vec::new();
+        for layer in 0..layers {
+            browser.run::<()>(
+                "document.querySelectorAll('#layers input')[arguments[0]].click()",
+                &[json!(layer)],
+            );
+            let shares: Vec<f64> = browser.run(
+            "return [...document.querySelectorAll('#exchange [data-region]')].map((cell) => +cell.dataset.exchanged)",
+            &[],
+        );
+            assert_eq!(shares.len(), 64);
+            assert!(shares.iter().all(|&share| share == 0.0 || share == 1.0));
+            assert_eq!(shares.iter().sum::<f64>(), 7.0, "layer {layer}");
+            let lit: Vec<f64> = browser.run(
+            "return [...document.querySelectorAll('#exchange [data-region]')].map((cell) => +cell.style.getPropertyValue('--lit'))",
+            &[],
+        );
+            let words = browser.count("#words [data-exchanged]");
+            let caption = self.caption();
+            assert_eq!(
+                words,
+                caption.as_str().map_or(0, |text| text.split(' ').count())
+            );
+            // Those that are attended to least are the ones that are exchanged.
+            let most = |taken: bool| {
+                let of = shares
+                    .iter()
+                    .zip(&lit)
+                    .filter(move |(share, _)| (**share > 0.0) == taken);
+                of.map(|(_, &lit)| lit)
+            };
+            let below = most(true).fold(f64::MIN, f64::max);
+            let above = most(false).fold(f64::MAX, f64::min);
+            assert!(below <= above, "layer {layer}: {below} and {above}");
+            views.push((shares, lit));
+        }
+        assert_ne!(views[0], views[1], "each layer has a view of its own");
+    }
+
     /// What the page says of its state.
     #[track_caller]
     pub(crate) fn status(self) -> String {
