@@ -59,13 +59,13 @@ fn export_of_several_models_is_their_mean() {
         done(command);
     };
     let path = model();
-    export(&[text(&path)], &once);
-    export(&[text(&path), text(&once)], &twice);
+    export(&[text(path)], &once);
+    export(&[text(path), text(&once)], &twice);
     // The mean of a model with itself is the model, to the byte.
     assert_eq!(std::fs::read(&once).ok(), std::fs::read(&twice).ok());
     let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/muse-small.muse");
     let out = folder.path().join("never");
-    let arguments = ["export", text(&path), text(&other), "--precision", "f32"];
+    let arguments = ["export", text(path), text(&other), "--precision", "f32"];
     let error = failed(muse(&[&arguments[..], &["--out", text(&out)]].concat()));
     assert!(
         error.contains("muse-small.muse") && error.contains("configuration"),
