@@ -99,7 +99,12 @@ fn sources(site: &Site, name: &str, features: &[&str]) -> Result<Stamp> {
     if !tree.status.success() {
         bail!("cargo tree: {}", String::from_utf8_lossy(&tree.stderr));
     }
-    stamp.add("tree", tree.stdout);
+    // Where the checkout lies is no matter, so that a fresh clone need not build again.
+    let place = root.display().to_string();
+    stamp.add(
+        "tree",
+        String::from_utf8_lossy(&tree.stdout).replace(&place, ""),
+    );
     let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
     let manifest: toml::Table = manifest.parse()?;
     for part in ["profile", "patch"] {
