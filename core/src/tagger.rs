@@ -1,13 +1,13 @@
 //! From a caption and its picture to entities and a sentiment: what the command line, the page and the package call.
 
+mod answer;
 mod exchange;
+mod labeller;
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{Device, ExecutionError, Tensor, TensorData, Transaction};
-use serde::Serialize;
+use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 
 use crate::batch::{Batch, Example, Picture};
 use crate::config::{ConfigError, MuseConfig};
@@ -20,7 +20,10 @@ use crate::text::splitter::{Word, split};
 use crate::text::tokenizer::{TextTokenizer, Window};
 use crate::weights::{WeightsError, apply_state};
 
-pub use exchange::{Exchange, ExchangedLayer, ExchangedToken};
+pub use answer::{Entity, Sentiment, Tagged};
+pub use exchange::{Exchange, ExchangedLayer, ExchangedToken, Margins};
+pub use labeller::Labeller;
+use labeller::{parameters, softmax};
 
 /// Windows that run through the model together: enough to fill a GPU, few enough that a caption of any length fits into
 /// memory.
@@ -64,61 +67,6 @@ impl SeenPicture {
     }
 }
 
-/// An entity of a caption.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Entity {
-    /// The type, for instance `PER`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Its text, as in the caption.
-    pub text: String,
-    /// First character, in Unicode scalars from the caption's beginning.
-    pub start: usize,
-    /// One past the last character.
-    pub end: usize,
-    /// First word.
-    pub first_word: usize,
-    /// Last word, itself included.
-    pub last_word: usize,
-    /// Posterior probability that exactly this span is an entity of this type, 0 to 1.
-    pub score: f32,
-}
-
-/// The sentiment of a post.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Sentiment {
-    /// The most probable class.
-    pub label: String,
-    /// Its probability.
-    pub score: f32,
-    /// All classes with their probabilities, in the model's order.
-    pub probabilities: Vec<(String, f32)>,
-}
-
-/// A tagged caption.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Tagged {
-    /// The words and where they stand.
-    #[serde(skip)]
-    pub words: Vec<Word>,
-    /// One BIO tag for each word; empty when the model has no entity head.
-    #[serde(skip)]
-    pub tags: Vec<String>,
-    /// The entities in the order of the caption.
-    pub entities: Vec<Entity>,
-    /// The sentiment, when the model has that head.
-    pub sentiment: Option<Sentiment>,
-    /// What the exchange did, when it was asked for.
-    #[serde(skip)]
-    pub exchange: Option<Exchange>,
-    /// Word pieces of all its windows, the special ones included.
-    #[serde(skip)]
-    pub pieces: usize,
-    /// Windows that the caption was cut into.
-    #[serde(skip)]
-    pub windows: usize,
-}
-
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TaggerError {
@@ -154,88 +102,6 @@ pub struct Tagger {
     tokenizer: TextTokenizer,
     labeller: Labeller,
     device: Device,
-}
-
-/// From a model's predictions for the windows of a caption to its labels: a user's caption and a trainer's validation
-/// go through the same code.
-#[derive(Clone, Debug)]
-pub struct Labeller {
-    decoder: Option<Decoder>,
-    tags: usize,
-    classes: usize,
-}
-
-impl Labeller {
-    /// Reads what decoding needs from the model, and waits for it.
-    ///
-    /// # Errors
-    ///
-    /// When the device fails.
-    pub fn new(model: &Muse, config: &MuseConfig) -> Result<Self, TaggerError> {
-        Ok(Self::assemble(config, parameters(model).try_execute()?))
-    }
-
-    fn assemble(config: &MuseConfig, data: Vec<TensorData>) -> Self {
-        let floats: Vec<Vec<f32>> = data
-            .into_iter()
-            .map(|d| d.convert::<f32>().try_to_vec().unwrap_or_default())
-            .collect();
-        let decoder = match floats.as_slice() {
-            [start, end, transitions] => {
-                Some(Decoder::new(start, end, transitions).forbid_illegal(&config.tags))
-            }
-            _ => None,
-        };
-        Self {
-            decoder,
-            tags: config.tags.len(),
-            classes: config.classes.len(),
-        }
-    }
-
-    /// Tag of each word and probability of each class, as indices into the configuration's lists.
-    ///
-    /// `windows` are those of one caption; `rows` says where they stand in `predictions`.
-    pub fn label(
-        &self,
-        windows: &[Window],
-        predictions: &Predictions,
-        rows: Range<usize>,
-    ) -> (Vec<usize>, Vec<f32>) {
-        let (emissions, logits) = self.join(windows, predictions, rows);
-        let tags = match &self.decoder {
-            Some(decoder) => decoder.viterbi(&emissions).0,
-            None => Vec::new(),
-        };
-        (tags, softmax(&logits))
-    }
-
-    /// One row of emissions for each word, each from the window that decides it, and the mean of the windows' logits.
-    fn join(
-        &self,
-        windows: &[Window],
-        predictions: &Predictions,
-        rows: Range<usize>,
-    ) -> (Vec<f32>, Vec<f32>) {
-        let kinds = self.tags;
-        let mut emissions = Vec::new();
-        for (window, row) in windows.iter().zip(rows.clone()) {
-            if let Some(values) = predictions.emissions.get(row) {
-                let first = window.keep.start - window.words.start;
-                let last = window.keep.end - window.words.start;
-                emissions.extend_from_slice(&values[first * kinds..last * kinds]);
-            }
-        }
-        let mut logits = vec![0.0; self.classes];
-        for row in rows.clone() {
-            if let Some(values) = predictions.sentiment.get(row) {
-                for (sum, value) in logits.iter_mut().zip(values) {
-                    *sum += value / rows.len() as f32;
-                }
-            }
-        }
-        (emissions, logits)
-    }
 }
 
 impl Tagger {
@@ -517,20 +383,6 @@ fn load(bytes: &[u8], device: &Device) -> Result<(Muse, MuseConfig, TextTokenize
     Ok((model, config, tokenizer))
 }
 
-/// The CRF's scores, to be read once.
-fn parameters(model: &Muse) -> Transaction {
-    match &model.entities {
-        Some(head) => {
-            let (start, end, transitions) = head.crf.parameters();
-            Transaction::default()
-                .register(start)
-                .register(end)
-                .register(transitions)
-        }
-        None => Transaction::default(),
-    }
-}
-
 fn example(window: &Window, picture: Option<Arc<Picture>>) -> Example {
     Example {
         text: window.encoded.clone(),
@@ -556,11 +408,4 @@ fn spaced(words: &[String]) -> Vec<Word> {
             placed
         })
         .collect()
-}
-
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let peak = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let shares: Vec<f32> = logits.iter().map(|l| (l - peak).exp()).collect();
-    let sum: f32 = shares.iter().sum();
-    shares.into_iter().map(|s| s / sum).collect()
 }
