@@ -119,7 +119,6 @@ fn a_new_version_of_the_page_arrives() {
         list["version"] = "0123456789abcdef".into();
         let body = |text: String| xtask::server::Answer {
             body: Some(text.into_bytes()),
-            headers: vec![("Content-Type".into(), "text/html; charset=utf-8".into())],
             ..Default::default()
         };
         site.answer("/", body(marked.clone()));

@@ -68,8 +68,11 @@ pub(super) fn find(folder: &Path, path: &str) -> io::Result<Found> {
     }))
 }
 
-/// The media type by the name's ending. Browsers refuse modules and streamed WebAssembly of a wrong type.
+/// The media type by the name's ending; a folder's is that of its page. Browsers refuse modules and streamed WebAssembly of a wrong type.
 pub(super) fn mime(name: &str) -> &'static str {
+    if name.ends_with('/') {
+        return mime("index.html");
+    }
     match name.rsplit_once('.').map_or("", |(_, ending)| ending) {
         "html" => "text/html; charset=utf-8",
         "js" | "mjs" => "text/javascript; charset=utf-8",

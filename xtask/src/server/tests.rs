@@ -179,6 +179,14 @@ fn answers_can_be_replaced_for_a_while() {
     assert!(reply.headers.contains("content-type: text/javascript"));
     server.restore("/new.js");
     assert_eq!(get(&server, "/new.js").status, 404);
+
+    let page = Answer {
+        body: Some(b"<!doctype html>".to_vec()),
+        ..Answer::default()
+    };
+    server.answer("/", page);
+    let reply = get(&server, "/");
+    assert!(reply.headers.contains("content-type: text/html"));
 }
 
 #[test]
