@@ -112,6 +112,7 @@ fn sources(site: &Site, name: &str, features: &[&str]) -> Result<Stamp> {
             stamp.add(part, part_of.to_string());
         }
     }
+    stamp.add("flags", "--remap-path-prefix");
     for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
         stamp.add(variable, std::env::var(variable).unwrap_or_default());
     }
@@ -132,6 +133,7 @@ fn compile(site: &Site, features: &[&str]) -> Result<PathBuf> {
     build
         .args(["build", "--profile", &site.profile])
         .args(["--package", "muse-web", "--target", tools::WASM])
+        .args(["--config", &without_home()?])
         .args(features);
     if project::on_ci() {
         build.arg("--locked");
@@ -147,6 +149,22 @@ fn compile(site: &Site, features: &[&str]) -> Result<PathBuf> {
         .join(tools::WASM)
         .join(folder)
         .join("muse_web.wasm"))
+}
+
+/// A setting of cargo's, added to those of `.cargo/config.toml`: panics name the dependencies' files, which else would
+/// tell everybody where the builder's home lies.
+fn without_home() -> Result<String> {
+    let home = match std::env::var_os("CARGO_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => std::env::home_dir()
+            .context("there is no home folder, and CARGO_HOME is not set")?
+            .join(".cargo"),
+    };
+    let home = home
+        .to_str()
+        .with_context(|| format!("{} is not Unicode", home.display()))?;
+    let flags = toml::Value::from(vec![format!("--remap-path-prefix={home}=cargo")]);
+    Ok(format!("target.{}.rustflags={flags}", tools::WASM))
 }
 
 fn bind(site: &Site, wasm: &Path, folder: &Path) -> Result<()> {
