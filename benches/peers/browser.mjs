@@ -1,0 +1,151 @@
+// Measures muse-web beside onnxruntime-web in the same headless Chromium, and prints a table. See README.md.
+import { createReadStream } from "node:fs";
+import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { cpus, tmpdir } from "node:os";
+import { extname, join, normalize, resolve, sep } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+
+const here = fileURLToPath(new URL(".", import.meta.url));
+const root = join(here, "../..");
+const { values: options } = parseArgs({
+  options: {
+    npm: { type: "string" },
+    onnx: { type: "string" },
+    muse: { type: "string", default: join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "site/web") },
+    model: { type: "string", default: join(root, "models/muse-small.muse") },
+    chromium: { type: "string", default: "/usr/bin/chromium" },
+    rounds: { type: "string", default: "3" },
+    runs: { type: "string", default: "20" },
+    "gpu-runs": { type: "string", default: "3" },
+  },
+});
+if (!options.npm || !options.onnx) throw new Error("--npm FOLDER and --onnx FILE are needed; see README.md");
+const modules = join(resolve(options.npm), "node_modules");
+const puppeteer = await load("puppeteer-core");
+
+async function load(name) {
+  const path = createRequire(join(modules, "..", "x.js")).resolve(name);
+  return (await import(pathToFileURL(path))).default;
+}
+
+// What the server gives out: whole files, and folders by their prefix.
+const files = { "/worker.js": join(here, "worker.js"), "/minilm.onnx": options.onnx, "/model.muse": options.model };
+const folders = { "/ort/": join(modules, "onnxruntime-web/dist"), "/muse/": options.muse };
+const types = { ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm" };
+
+function place(path) {
+  if (Object.hasOwn(files, path)) return resolve(files[path]);
+  const prefix = Object.keys(folders).find((start) => path.startsWith(start));
+  if (!prefix) return;
+  const folder = resolve(folders[prefix]);
+  const file = normalize(join(folder, path.slice(prefix.length)));
+  return file.startsWith(folder + sep) ? file : undefined;
+}
+
+const server = createServer(async (request, response) => {
+  const path = new URL(request.url, "http://localhost").pathname;
+  if (path === "/") return response.setHeader("content-type", "text/html").end("<!doctype html><title>peers</title>");
+  const file = place(path);
+  const found = file && (await stat(file).catch(() => {}));
+  if (!found) return response.writeHead(404).end();
+  response.writeHead(200, {
+    "content-type": types[extname(file)] ?? "application/octet-stream",
+    "content-length": found.size,
+    "cache-control": "no-store",
+  });
+  createReadStream(file).pipe(response);
+});
+
+const median = (numbers) => {
+  const sorted = numbers.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+};
+
+/** In the page: starts the subjects one after the other, then runs them by turns. */
+async function measure({ subjects, device, lengths, runs, first }) {
+  const ask = (worker, message) =>
+    new Promise((done, fail) => {
+      worker.onmessage = ({ data }) => (data.failed ? fail(new Error(data.failed)) : done(data));
+      worker.onerror = (event) => fail(new Error(event.message));
+      worker.postMessage({ device, ...message });
+    });
+  const results = {};
+  const workers = {};
+  for (const subject of subjects) {
+    const from = performance.now();
+    workers[subject] = new Worker("/worker.js", { type: "module" });
+    const { loaded } = await ask(workers[subject], { subject, pieces: first });
+    results[subject] = { start: performance.now() - from, loaded, took: {} };
+  }
+  for (const pieces of lengths) {
+    // The first pass of a length prepares it: shaders, buffers.
+    for (const subject of subjects) await ask(workers[subject], { subject, pieces });
+    for (let run = 0; run < runs; run++)
+      // Who goes first takes turns, too.
+      for (const subject of run % 2 ? subjects : [...subjects].reverse()) {
+        const { took, memory } = await ask(workers[subject], { subject, pieces });
+        (results[subject].took[pieces] ??= []).push(took);
+        results[subject].memory = memory;
+      }
+  }
+  return results;
+}
+
+/** A browser with a fresh profile, so that no compiled module is left from the round before. */
+async function round(address, plan) {
+  const profile = await mkdtemp(join(tmpdir(), "peers-"));
+  const browser = await puppeteer.launch({
+    executablePath: options.chromium,
+    userDataDir: profile,
+    headless: true,
+    protocolTimeout: 0,
+    args: ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"],
+  });
+  try {
+    const page = await browser.newPage();
+    await page.goto(address);
+    return { results: await page.evaluate(measure, plan), version: await browser.version() };
+  } finally {
+    await browser.close();
+    await rm(profile, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+await new Promise((done) => server.listen(0, "localhost", done));
+const address = `http://localhost:${server.address().port}/`;
+const subjects = ["ort", "muse"];
+const plans = [
+  { device: "cpu", lengths: [16, 32, 64], rounds: Number(options.rounds), runs: Number(options.runs) },
+  { device: "webgpu", lengths: [16, 32], rounds: 1, runs: Number(options["gpu-runs"]) },
+];
+const { version: peer } = JSON.parse(await readFile(join(modules, "onnxruntime-web/package.json")));
+const names = { ort: `onnxruntime-web ${peer}`, muse: "muse-web" };
+const lines = [];
+let browser;
+try {
+  for (const { device, lengths, rounds, runs } of plans) {
+    const all = [];
+    for (let i = 0; i < rounds; i++) {
+      // Who loads first takes turns: the browser itself still warms up meanwhile.
+      const turn = i % 2 ? subjects.toReversed() : subjects;
+      const { results, version } = await round(address, { subjects: turn, device, lengths, runs, first: 32 });
+      browser = version;
+      all.push(results);
+    }
+    for (const subject of subjects) {
+      const own = all.map((results) => results[subject]);
+      const passes = [16, 32, 64].map((n) => own.flatMap(({ took }) => took[n] ?? [])).map((took) => (took.length ? median(took).toFixed(1) : "–"));
+      const mega = (key, unit) => (median(own.map((one) => one[key])) / unit).toFixed(0);
+      lines.push([names[subject], device, ...passes, mega("start", 1), mega("memory", 2 ** 20), mega("loaded", 1e6)]);
+    }
+  }
+} finally {
+  server.close();
+}
+const head = ["", "device", "16 pieces, ms", "32, ms", "64, ms", "load to first result, ms", "wasm memory, MiB", "loaded, MB"];
+console.log(`${browser}, ${cpus().length} × ${cpus()[0].model}, ${new Date().toISOString().slice(0, 10)}\n`);
+for (const line of [head, head.map(() => "---"), ...lines]) console.log(`| ${line.join(" | ")} |`);
