@@ -11,7 +11,7 @@ use muse_core::file::Precision;
 
 use crate::commands::{eval, export, info, tag};
 use crate::device::DeviceChoice;
-use crate::{output, train};
+use crate::{output, sweep, train};
 
 /// Finds the entities and the sentiment of captions, with or without their pictures.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ struct Raw {
 enum RawCommand {
     /// Train a model
     Train(TrainArgs),
+    /// Train the settings of a sweep file with several seeds each: tables and plots
+    Sweep(SweepArgs),
     /// Mark the entities of captions and tell their sentiment
     Tag(TagArgs),
     /// Score a model on labelled data
@@ -51,6 +53,34 @@ struct TrainArgs {
     /// Override a setting of the configuration; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     overrides: Vec<(String, String)>,
+    /// Where to train
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    device: DeviceChoice,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Files of the folder: runs.csv (a row for each setting and seed), summary.csv (means and sample standard
+deviations), and as .svg and .png table, curve-N-NAME, and for each of them NAME-learning. A sweep that was
+interrupted, or whose file has changed, goes on with the same command: complete runs are not repeated.")]
+struct SweepArgs {
+    /// The sweep file: a base configuration, seeds, rows and curves, in TOML
+    file: PathBuf,
+    /// Folder of the runs, tables and plots
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Override a setting of every run, unless a row or curve has it; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    overrides: Vec<(String, String)>,
+    /// Train only this row or curve (\"table\" is all rows); may be given several times
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// List the runs and how far they are, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Train nothing; write the tables and plots of what is complete
+    #[arg(long, conflicts_with_all = ["dry_run", "only"])]
+    redraw: bool,
     /// Where to train
     #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
@@ -176,6 +206,7 @@ struct InfoArgs {
 #[derive(Debug)]
 enum Command {
     Train(train::Options),
+    Sweep(sweep::Options),
     Tag(tag::Options),
     Eval(eval::Options),
     Export(export::Options),
@@ -186,6 +217,7 @@ impl Raw {
     fn check(self) -> Result<Command, clap::Error> {
         Ok(match self.command {
             RawCommand::Train(args) => Command::Train(args.check()),
+            RawCommand::Sweep(args) => Command::Sweep(args.check()),
             RawCommand::Tag(args) => Command::Tag(args.check()?),
             RawCommand::Eval(args) => Command::Eval(args.check()),
             RawCommand::Export(args) => Command::Export(export::Options {
@@ -207,14 +239,30 @@ impl Raw {
 
 impl TrainArgs {
     fn check(self) -> train::Options {
-        let joined = |(key, value): (String, String)| format!("{key}={value}");
         train::Options {
             config: self.config,
             out: self.out,
             init: self.init,
             resume: self.resume,
-            overrides: self.overrides.into_iter().map(joined).collect(),
+            overrides: joined(self.overrides),
             device: self.device,
+        }
+    }
+}
+
+impl SweepArgs {
+    fn check(self) -> sweep::Options {
+        sweep::Options {
+            file: self.file,
+            out: self.out,
+            device: self.device,
+            overrides: joined(self.overrides),
+            only: self.only,
+            action: match (self.dry_run, self.redraw) {
+                (true, _) => sweep::Action::List,
+                (false, true) => sweep::Action::Report,
+                (false, false) => sweep::Action::Train,
+            },
         }
     }
 }
@@ -291,6 +339,11 @@ fn usage(subcommand: &str, message: &str) -> clap::Error {
     }
 }
 
+fn joined(pairs: Vec<(String, String)>) -> Vec<String> {
+    let pairs = pairs.into_iter();
+    pairs.map(|(key, value)| format!("{key}={value}")).collect()
+}
+
 fn key_value(pair: &str) -> Result<(String, String), String> {
     match pair.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => {
@@ -323,6 +376,7 @@ pub fn main() -> ExitCode {
     };
     let result = match command {
         Command::Train(options) => train::run(options),
+        Command::Sweep(options) => sweep::run(options),
         Command::Tag(options) => tag::run(options),
         Command::Eval(options) => eval::run(options),
         Command::Export(options) => export::run(options),
@@ -415,6 +469,10 @@ mod tests {
             "muse train c --out o --set lr",
             "muse train c --out o --resume --init m",
             "muse train c --out o --device tpu",
+            "muse sweep s",
+            "muse sweep s --out o --set epochs",
+            "muse sweep s --out o --redraw --dry-run",
+            "muse sweep s --out o --redraw --only x",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

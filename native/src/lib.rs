@@ -8,5 +8,6 @@ pub mod commands;
 pub mod data;
 pub mod device;
 pub mod output;
+pub mod sweep;
 pub mod train;
 pub mod weights;

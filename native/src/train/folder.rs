@@ -120,7 +120,7 @@ impl RunFolder {
 }
 
 /// Held as long as the process lives, however it ends.
-fn lock(out: &Path) -> anyhow::Result<File> {
+pub(crate) fn lock(out: &Path) -> anyhow::Result<File> {
     let path = out.join(".lock");
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     match file.try_lock() {
