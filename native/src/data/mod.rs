@@ -10,10 +10,12 @@ pub mod jsonl;
 pub mod loader;
 pub mod sample;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 pub use sample::{Sample, classes_of, tags_of};
@@ -60,6 +62,10 @@ pub struct Source {
     /// Take only so many samples, from the top.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// Take only so many of these, drawn at random but the same in every run, in the file's order. (A file that is sorted
+    /// by class has to be reduced in this way.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<usize>,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -157,6 +163,14 @@ pub fn read_source(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> 
         "there is not one sample in {}",
         path.display()
     );
+    if let Some(amount) = source.sample {
+        ensure!(
+            amount > 0,
+            "sample is 0 in the source {}; leave it out to take all",
+            source.title()
+        );
+        samples = draw(samples, amount);
+    }
     if source.no_text {
         for sample in &mut samples {
             sample.words.clear();
@@ -164,6 +178,18 @@ pub fn read_source(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> 
         }
     }
     Ok(samples)
+}
+
+/// Draws `amount` samples; they stay in order. Not by the run's seed: what is compared over seeds shares its data.
+fn draw(samples: Vec<Sample>, amount: usize) -> Vec<Sample> {
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let drawn = rand::seq::index::sample(&mut rng, samples.len(), amount.min(samples.len()));
+    let drawn: BTreeSet<usize> = drawn.into_iter().collect();
+    let numbered = samples.into_iter().enumerate();
+    numbered
+        .filter(|(at, _)| drawn.contains(at))
+        .map(|(_, sample)| sample)
+        .collect()
 }
 
 /// The text of a file without its byte order mark.

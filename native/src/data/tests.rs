@@ -76,6 +76,33 @@ fn sources_are_read_as_they_say() {
 }
 
 #[test]
+fn a_sample_is_drawn_from_all_parts_and_stays_in_order() {
+    let folder = folder();
+    let lines: Vec<String> = (0..300)
+        .map(|i| format!("{{\"id\": {i}, \"text\": \"x\"}}\n"))
+        .collect();
+    std::fs::write(folder.path().join("set/long.jsonl"), lines.concat()).unwrap();
+    let ids = |more: &str| -> Vec<usize> {
+        let text = format!("path = 'set/long.jsonl'\n{more}");
+        let samples = read_source(&source(&text), folder.path()).unwrap();
+        samples
+            .iter()
+            .map(|sample| sample.id.parse().unwrap())
+            .collect()
+    };
+    let drawn = ids("sample = 60");
+    assert_eq!(drawn.len(), 60);
+    assert!(drawn.is_sorted_by(|one, next| one < next), "{drawn:?}");
+    for third in [0..100, 100..200, 200..300] {
+        let share = drawn.iter().filter(|id| third.contains(*id)).count();
+        assert!((10..=30).contains(&share), "{third:?}: {share}");
+    }
+    assert_eq!(ids("sample = 60"), drawn);
+    assert_eq!(ids("sample = 999").len(), 300);
+    assert!(ids("sample = 40\nlimit = 50").into_iter().all(|id| id < 50));
+}
+
+#[test]
 fn sources_that_cannot_be_read_say_why() {
     let folder = folder();
     std::fs::write(folder.path().join("set/latin.txt"), b"a\tO\nb\xe9\tO\n").unwrap();
@@ -95,6 +122,7 @@ fn sources_that_cannot_be_read_say_why() {
         ),
         ("path = 'set/empty.txt'", "not one sample"),
         ("path = 'set/train.txt'\nlimit = 0", "not one sample"),
+        ("path = 'set/train.txt'\nsample = 0", "sample is 0"),
         ("path = 'set/latin.txt'", "latin.txt, line 2: not UTF-8"),
     ];
     for (text, expected) in table {

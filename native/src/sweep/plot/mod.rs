@@ -307,6 +307,8 @@ fn learning(results: &Results, part: &Part, scores: &[&str]) -> Figure {
         let (mut layers, mut marks, mut shown) = (Vec::new(), Vec::new(), Vec::new());
         for (at, setting) in part.settings.iter().enumerate() {
             let look = Look(at);
+            // Side by side, so that equal values do not hide one another.
+            let aside = 0.2 * ((at as f64 + 0.5) / part.settings.len() as f64 - 0.5);
             let mut line: Vec<Point> = Vec::new();
             for epoch in 1..=epochs {
                 let values = results.complete(setting).filter_map(|run| {
@@ -317,7 +319,7 @@ fn learning(results: &Results, part: &Part, scores: &[&str]) -> Figure {
                 let Some((mean, _)) = ends(&values) else {
                     continue;
                 };
-                let x = epoch as f64;
+                let x = epoch as f64 + aside;
                 shown.extend(&values);
                 line.push((x, mean));
                 marks.extend(values.iter().map(|&value| Layer::Seed((x, value), look)));
