@@ -12,12 +12,14 @@
 
 pub mod attention;
 pub mod batch;
+pub mod captioner;
 pub mod config;
 pub mod crf;
 pub mod exchange;
 pub mod file;
 pub mod image;
 pub mod model;
+pub mod pixel_cnn;
 pub mod score;
 pub mod tagger;
 pub mod text;

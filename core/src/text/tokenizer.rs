@@ -135,6 +135,11 @@ impl TextTokenizer {
         self.unk
     }
 
+    /// How a piece is written; one that goes on with a word begins with `##`.
+    pub fn piece(&self, id: u32) -> Option<String> {
+        self.tokenizer.id_to_token(id)
+    }
+
     /// The pieces of each word; a word without any (a lone variation selector, say) is given one unknown piece.
     pub fn encode_words<S: AsRef<str>>(&self, words: &[S]) -> Vec<Vec<u32>> {
         // A tokenizer that `from_bytes` has let pass fails on no word; should it yet, the words are unknown.
