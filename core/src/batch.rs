@@ -6,6 +6,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use half::f16;
 
 use crate::config::MuseConfig;
+use crate::decoders::Pair;
 use crate::exchange::Copies;
 use crate::text::tokenizer::EncodedText;
 
@@ -34,6 +35,21 @@ pub struct Example {
     pub tags: Option<Vec<usize>>,
     /// Index into [`MuseConfig::classes`]; `None` when the sample has no sentiment label.
     pub sentiment: Option<usize>,
+    /// What the decoders learn from; `None` without decoders, or where caption and picture do not belong together.
+    pub pair: Option<Pair>,
+}
+
+impl Example {
+    /// To be answered, not learnt from.
+    pub fn unlabelled(text: EncodedText, picture: Option<Arc<Picture>>) -> Self {
+        Self {
+            text,
+            picture,
+            tags: None,
+            sentiment: None,
+            pair: None,
+        }
+    }
 }
 
 /// The tensors of one step. B samples, N pieces, W words, M distinct pictures.
@@ -145,6 +161,18 @@ impl Batch {
             tags: tags(examples, config.tags.len(), device),
             sentiment: sentiment(examples, config.classes.len(), device),
         }
+    }
+}
+
+impl Batch {
+    /// Whether a sample has entity labels.
+    pub fn has_tags(&self) -> bool {
+        self.tags.is_some()
+    }
+
+    /// Whether a sample has a sentiment label.
+    pub fn has_sentiment(&self) -> bool {
+        self.sentiment.is_some()
     }
 }
 

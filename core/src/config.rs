@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::decoders::DecodersConfig;
+
 /// Sizes of a BERT, under the names of a Hugging Face `config.json`. Fields that the encoder does not need are ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BertConfig {
@@ -147,6 +149,9 @@ pub struct MuseConfig {
     pub tags: Vec<String>,
     /// The sentiment classes; empty when there is no sentiment head.
     pub classes: Vec<String>,
+    /// The decoders, where the model was trained with them and they were not left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoders: Option<DecodersConfig>,
 }
 
 /// A configuration that no model can have.
@@ -248,11 +253,14 @@ impl MuseConfig {
             let n = self.max_pieces;
             return fail("max_pieces", format!("is {n}, must be 3 to {most}"));
         }
-        if self.tags.is_empty() && self.classes.is_empty() {
+        if self.tags.is_empty() && self.classes.is_empty() && self.decoders.is_none() {
             return fail(
                 "tags",
-                "there are neither tags nor classes, so nothing to predict".into(),
+                "there are neither tags nor classes nor decoders, so nothing to predict".into(),
             );
+        }
+        if let Some(decoders) = &self.decoders {
+            decoders.validate()?;
         }
         if self.tags.first().is_some_and(|tag| tag != "O") {
             return fail("tags", "the first tag must be O".into());

@@ -4,7 +4,7 @@
 //! ```text
 //! text  ─┐                             ┌─ entities
 //!        ├ encoders → exchange → heads ┤
-//! image ─┘                             └─ sentiment
+//! image ─┘     └─ decoders (training)  └─ sentiment
 //! ```
 //!
 //! This crate knows tensors, text and pixels: no files, no terminal, no threads, no browser.
@@ -15,6 +15,7 @@ pub mod batch;
 pub mod captioner;
 pub mod config;
 pub mod crf;
+pub mod decoders;
 pub mod exchange;
 pub mod file;
 pub mod image;

@@ -58,6 +58,15 @@ pub struct SentimentHead {
     classes: Linear,
 }
 
+/// What the encoders give.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// T_e `[B, N, d]`.
+    pub text: Tensor<3>,
+    /// I_e `[B, 64, d]`, or `[B, 1, d]` when no sample has a picture.
+    pub image: Tensor<3>,
+}
+
 /// What a forward pass gives. B samples, W words, K tags.
 pub struct Output {
     /// `[B, W, K]`; `None` without an entity head or without any word.
@@ -68,7 +77,8 @@ pub struct Output {
     pub trace: Vec<[ExchangeTrace; 2]>,
 }
 
-/// The parts of the objective; each a mean over the samples that carry the label, `[1]`.
+/// The parts of L_task; each a mean over the samples that carry the label, `[1]`.
+#[derive(Clone, Debug, Default)]
 pub struct Losses {
     /// CRF negative log-likelihood of a sentence.
     pub entities: Option<Tensor<1>>,
@@ -165,14 +175,29 @@ impl Muse {
 
     /// Encoders and exchange: the rows that the heads read.
     pub fn fuse(&self, batch: &Batch) -> Crossed {
+        self.cross(batch, self.encode(batch))
+    }
+
+    /// The encoders' part of [`Self::fuse`].
+    pub fn encode(&self, batch: &Batch) -> Encoded {
+        Encoded {
+            text: self.encode_text(batch),
+            image: self.encode_image(batch),
+        }
+    }
+
+    /// T_e `[B, N, d]`.
+    pub fn encode_text(&self, batch: &Batch) -> Tensor<3> {
         let extra = self
             .word_shapes
             .as_ref()
             .map(|shapes| shapes.forward(batch.shapes.clone()));
-        let text = self
-            .text
-            .forward(batch.pieces.clone(), batch.text_mask.clone(), extra); // T_e [B, N, d]
-        let image = self.regions(batch); // I_e [B, 64, d], or [B, 1, d] when no sample has a picture
+        self.text
+            .forward(batch.pieces.clone(), batch.text_mask.clone(), extra)
+    }
+
+    /// The exchange's part of [`Self::fuse`].
+    pub fn cross(&self, batch: &Batch, Encoded { text, image }: Encoded) -> Crossed {
         let with_cls = |cls: &Param<Tensor<2>>, rows: Tensor<3>| {
             let [size, _, d] = rows.dims();
             let cls = cls.val().unsqueeze::<3>().expand([size, 1, d]);
@@ -190,7 +215,8 @@ impl Muse {
         )
     }
 
-    fn regions(&self, batch: &Batch) -> Tensor<3> {
+    /// I_e `[B, 64, d]`, or `[B, 1, d]` when no sample has a picture.
+    pub fn encode_image(&self, batch: &Batch) -> Tensor<3> {
         let absent = self.absent.val().unsqueeze::<3>(); // [1, 1, d]
         let [_, _, d] = absent.dims();
         let Some(Pictures { input, slots }) = &batch.pictures else {
@@ -232,7 +258,12 @@ impl Muse {
 
     /// Runs the model and waits for its answers.
     pub fn predict(&self, batch: &Batch) -> Predictions {
-        let output = self.forward(batch);
+        self.predict_encoded(batch, self.encode(batch))
+    }
+
+    /// [`Self::predict`] from what the encoders gave.
+    pub fn predict_encoded(&self, batch: &Batch, encoded: Encoded) -> Predictions {
+        let output = self.heads(batch, self.cross(batch, encoded));
         let (transaction, shape) = Self::read(batch, output, false);
         Predictions::from_data(batch, shape, transaction.execute())
     }

@@ -258,9 +258,11 @@ impl Tagger {
         };
         let texts: Vec<&str> = words.iter().map(|w| w.text.as_str()).collect();
         let windows = self.tokenizer.windows(&texts, self.config.max_pieces);
-        prepared
-            .examples
-            .extend(windows.iter().map(|w| example(w, picture.clone())));
+        prepared.examples.extend(
+            windows
+                .iter()
+                .map(|w| Example::unlabelled(w.encoded.clone(), picture.clone())),
+        );
         prepared.captions.push(PreparedCaption {
             text,
             words,
@@ -370,26 +372,19 @@ struct PreparedCaption {
 }
 
 fn load(bytes: &[u8], device: &Device) -> Result<(Muse, MuseConfig, TextTokenizer), TaggerError> {
+    let mut file = ModelFile::from_bytes(bytes)?;
+    file.drop_decoders();
     let ModelFile {
         config,
         tokenizer,
         state,
-    } = ModelFile::from_bytes(bytes)?;
+    } = file;
     let model = apply_state(Muse::new(&config, device)?, state)?;
     let (pieces, known) = (tokenizer.vocab_size(), config.text.vocab_size);
     if pieces > known {
         return Err(TaggerError::Tokenizer { pieces, known });
     }
     Ok((model, config, tokenizer))
-}
-
-fn example(window: &Window, picture: Option<Arc<Picture>>) -> Example {
-    Example {
-        text: window.encoded.clone(),
-        picture,
-        tags: None,
-        sentiment: None,
-    }
 }
 
 /// Where words stand when single spaces join them.

@@ -2,7 +2,8 @@
 //!
 //! The sizes are those of `configs/muse-small.toml` with MiniLM (the weights are random: they take the same time); 40 posts
 //! of 40 pieces and 28 words, each with entities, a sentiment and the kept features of a photo of its own. At the end the
-//! parts are printed as shares of the step.
+//! parts are printed as shares of the step, which has no decoders; theirs (`configs/muse-decoders.toml`, captions of 14 words)
+//! come on top.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -22,14 +23,22 @@ use muse::train::feed::StepInput;
 use muse::train::freeze;
 use muse::train::learner::{Trainee, optimizer, schedule};
 use muse_core::batch::{Batch, Example, Picture, REGIONS};
+use muse_core::captioner::Vocabulary;
 use muse_core::config::{BertConfig, MuseConfig};
+use muse_core::decoders::{Decoders, DecodersConfig, Pair, Pairs, Thumbnail};
 use muse_core::exchange::{Copies, CrossTransformer, Crossed, Stream, scores};
-use muse_core::model::Muse;
+use muse_core::model::{Encoded, Muse};
 use muse_core::text::tokenizer::EncodedText;
+
+/// That of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const POSTS: usize = 40;
 const PIECES: usize = 40;
 const WORDS: usize = 28;
+const CAPTION: usize = 14;
+const TOKENS: usize = 4000;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
@@ -127,6 +136,7 @@ fn parts(bench: &mut Bench) {
             ["negative", "neutral", "positive"]
                 .map(String::from)
                 .to_vec(),
+            Some(decoders_config()),
         )
         .expect("the configuration");
     let muse = Muse::new(&model, &inner).expect("the configuration");
@@ -240,8 +250,55 @@ fn parts(bench: &mut Bench) {
         (entities + sentiment).backward()
     });
 
-    let input = StepInput { examples, seed: 1 };
-    let trainee = Trainee::new(muse, model, &config.train, 0, &device);
+    let sizes = model.decoders.clone().expect("decoders");
+    let decoders = Decoders::new(&sizes, d, &inner)
+        .train()
+        .set_require_grad(true);
+    let encoded = || Encoded {
+        text: random([POSTS, PIECES, d]),
+        image: random([POSTS, REGIONS, d]),
+    };
+    for (name, captioner) in [("captioner", true), ("image generator", false)] {
+        // One decoder's pairs at a time, so that the other has nothing to do.
+        let pairs = examples.iter().cloned().map(|mut example| {
+            let pair = example.pair.as_mut().expect("a pair");
+            match captioner {
+                true => pair.thumbnail = None,
+                false => pair.tokens = None,
+            }
+            example
+        });
+        let pairs = Pairs::new(&pairs.collect::<Vec<_>>(), &sizes, &device).expect("pairs");
+        bench.part(name, encoded, |encoded| {
+            let losses = decoders.losses(&encoded, &pairs, false);
+            let loss = losses.captioning.or(losses.generation).expect("a loss");
+            loss.backward()
+        });
+    }
+
+    let whole = StepInput {
+        examples: examples.clone(),
+        seed: 1,
+    };
+    let mut weighted = config.train.clone();
+    (weighted.weights.captioning, weighted.weights.generation) = (0.5, 0.5);
+    let all = Trainee::new(
+        (muse.clone(), Some(decoders)),
+        model.clone(),
+        &weighted,
+        0,
+        &device,
+    );
+    bench.part(
+        "forward and backward with decoders",
+        || whole.clone(),
+        |input| TrainStep::step(&all, input).grads,
+    );
+
+    let mut model = model;
+    model.decoders = None;
+    let input = whole;
+    let trainee = Trainee::new((muse, None), model, &config.train, 0, &device);
     let mut optimizer = optimizer(&trainee, &config.train, &device);
     let mut rates = schedule(&config, 1_000_000).expect("the rates");
     // The gradients of one step do for all: their values make no difference to the time.
@@ -307,6 +364,14 @@ fn settings() -> TrainConfig {
     config
 }
 
+/// The decoders of `configs/muse-decoders.toml`, with a vocabulary of their data's size.
+fn decoders_config() -> DecodersConfig {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/muse-decoders.toml");
+    let config = TrainConfig::load(&path, &[]).expect("the configuration");
+    let decoders = config.decoders(|_| Ok(Vocabulary::of_size(TOKENS)));
+    decoders.expect("the sizes").expect("both decoders")
+}
+
 /// Posts of equal length. Any pieces, tags and features do.
 fn examples(model: &MuseConfig) -> Vec<Example> {
     let values = REGIONS * model.image.encoder.channels();
@@ -330,6 +395,21 @@ fn examples(model: &MuseConfig) -> Vec<Example> {
                     .collect(),
             ),
             sentiment: Some(post % model.classes.len()),
+            pair: Some(Pair {
+                // As long as a plain caption of a photo.
+                tokens: Some(
+                    std::iter::once(1)
+                        .chain((0..CAPTION).map(|at| (3 + 31 * (post + at)) as u32 % TOKENS as u32))
+                        .chain([2])
+                        .collect(),
+                ),
+                thumbnail: Thumbnail::from_bytes(
+                    (0..Thumbnail::LENGTH)
+                        .map(|at| ((at + 7 * post) % 256) as u8)
+                        .collect(),
+                )
+                .map(Arc::new),
+            }),
         })
         .collect()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +10,8 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use muse_core::file::Precision;
 
-use crate::commands::{eval, export, info, tag};
+use crate::commands::{caption, eval, export, imagine, info, tag};
+use crate::data::Format;
 use crate::device::DeviceChoice;
 use crate::{output, sweep, train};
 
@@ -29,6 +31,10 @@ enum RawCommand {
     Sweep(SweepArgs),
     /// Mark the entities of captions and tell their sentiment
     Tag(TagArgs),
+    /// Describe a photo, and draw where each word looked
+    Caption(CaptionArgs),
+    /// Paint small pictures of a text
+    Imagine(ImagineArgs),
     /// Score a model on labelled data
     Eval(EvalArgs),
     /// Write a model file with weights of another precision
@@ -131,6 +137,59 @@ struct TagArgs {
 }
 
 #[derive(Debug, Args)]
+struct CaptionArgs {
+    /// The photo: JPEG, PNG, WebP or GIF
+    #[arg(value_name = "PHOTO")]
+    image: PathBuf,
+    /// Model file, exported with its decoders
+    #[arg(long, value_name = "MODEL")]
+    model: PathBuf,
+    /// Captions that are followed side by side; 1 takes the likeliest piece each time
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = beams)]
+    beams: usize,
+    /// The greatest length, in word pieces
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = caption_length)]
+    max_len: usize,
+    /// Draw where each word looked, into this PNG
+    #[arg(long, value_name = "PNG")]
+    attention: Option<PathBuf>,
+    /// Print JSON, with the other captions that were found
+    #[arg(long)]
+    json: bool,
+    /// Where to run
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
+}
+
+#[derive(Debug, Args)]
+struct ImagineArgs {
+    /// The text
+    #[arg(value_name = "TEXT")]
+    caption: String,
+    /// Model file, exported with its decoders
+    #[arg(long, value_name = "MODEL")]
+    model: PathBuf,
+    /// The PNG to write
+    #[arg(short, long, value_name = "PNG")]
+    out: PathBuf,
+    /// How many pictures; several make a grid
+    #[arg(long = "n", value_name = "N", default_value = "1", value_parser = pictures)]
+    pictures: NonZeroUsize,
+    /// Where the random numbers begin; each picture has its own
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    seed: u64,
+    /// How much chance there is: 0 none, 1 as much as the model gives
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = temperature)]
+    temperature: f64,
+    /// How many times a pixel is enlarged
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
+    scale: u32,
+    /// Where the text is read; painting runs on the CPU
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
+}
+
+#[derive(Debug, Args)]
 struct EvalArgs {
     /// Model file
     #[arg(long, value_name = "MODEL")]
@@ -159,6 +218,21 @@ struct EvalArgs {
     /// Join the words by single spaces, split them anew, and score character spans
     #[arg(long)]
     resplit: bool,
+    /// Pass over so many samples of each file, from the top
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    skip: usize,
+    /// Take only so many samples of each file, after those passed over
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// The files' form, where their endings do not tell it
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Score the decoders on the captions that come with a photo: what they gain from the other modality
+    #[arg(long, conflicts_with_all = ["no_images", "random_images", "resplit"])]
+    decoders: bool,
+    /// Compare with a model that was trained with train.blind_decoders
+    #[arg(long, value_name = "MODEL", requires = "decoders")]
+    control: Option<PathBuf>,
     /// Print JSON, with fractions instead of percentages
     #[arg(long)]
     json: bool,
@@ -181,6 +255,9 @@ struct ExportArgs {
     /// Precision of the weights in the file
     #[arg(long, value_enum)]
     precision: RawPrecision,
+    /// Write the decoders too, for `muse caption` and `muse imagine`; they are left out otherwise
+    #[arg(long)]
+    with_decoders: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -208,6 +285,8 @@ enum Command {
     Train(train::Options),
     Sweep(sweep::Options),
     Tag(tag::Options),
+    Caption(caption::Options),
+    Imagine(imagine::Options),
     Eval(eval::Options),
     Export(export::Options),
     Info(info::Options),
@@ -219,6 +298,25 @@ impl Raw {
             RawCommand::Train(args) => Command::Train(args.check()),
             RawCommand::Sweep(args) => Command::Sweep(args.check()),
             RawCommand::Tag(args) => Command::Tag(args.check()?),
+            RawCommand::Caption(args) => Command::Caption(caption::Options {
+                image: args.image,
+                model: args.model,
+                beams: args.beams,
+                max_len: args.max_len,
+                attention: args.attention,
+                json: args.json,
+                device: args.device,
+            }),
+            RawCommand::Imagine(args) => Command::Imagine(imagine::Options {
+                caption: args.caption,
+                model: args.model,
+                out: args.out,
+                pictures: args.pictures,
+                seed: args.seed,
+                temperature: args.temperature,
+                scale: args.scale,
+                device: args.device,
+            }),
             RawCommand::Eval(args) => Command::Eval(args.check()),
             RawCommand::Export(args) => Command::Export(export::Options {
                 models: args.models,
@@ -228,6 +326,7 @@ impl Raw {
                     RawPrecision::F16 => Precision::F16,
                     RawPrecision::Int8 => Precision::Int8,
                 },
+                with_decoders: args.with_decoders,
             }),
             RawCommand::Info(args) => Command::Info(info::Options {
                 path: args.model,
@@ -322,6 +421,11 @@ impl EvalArgs {
             split_hashtags: self.split_hashtags,
             pictures,
             resplit: self.resplit,
+            skip: self.skip,
+            limit: self.limit,
+            format: self.format,
+            decoders: self.decoders,
+            control: self.control,
             json: self.json,
             batch_size: self.batch_size,
             device: self.device,
@@ -360,6 +464,34 @@ fn probability(text: &str) -> Result<f32, String> {
     }
 }
 
+fn pictures(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse() {
+        Ok(pictures) if pictures <= NonZeroUsize::MIN.saturating_add(255) => Ok(pictures),
+        _ => Err("expected a whole number from 1 to 256".into()),
+    }
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(temperature) if (0.0..=100.0).contains(&temperature) => Ok(temperature),
+        _ => Err("expected a number from 0 to 100".into()),
+    }
+}
+
+fn beams(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(beams @ 1..=100) => Ok(beams),
+        _ => Err("expected a whole number from 1 to 100".into()),
+    }
+}
+
+fn caption_length(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(pieces @ 1..=200) => Ok(pieces),
+        _ => Err("expected a whole number from 1 to 200".into()),
+    }
+}
+
 fn batch_size(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(size @ 1..=4096) => Ok(size),
@@ -378,6 +510,8 @@ pub fn main() -> ExitCode {
         Command::Train(options) => train::run(options),
         Command::Sweep(options) => sweep::run(options),
         Command::Tag(options) => tag::run(options),
+        Command::Caption(options) => caption::run(options),
+        Command::Imagine(options) => imagine::run(options),
         Command::Eval(options) => eval::run(options),
         Command::Export(options) => export::run(options),
         Command::Info(options) => info::run(options),
@@ -460,6 +594,18 @@ mod tests {
             "muse tag --model m --threshold 1.5 a",
             "muse tag --model m --threshold NaN a",
             "muse tag --model m --jsonl --batch-size 0",
+            "muse caption p.jpg",
+            "muse caption --model m",
+            "muse caption p.jpg --model m --beams 0",
+            "muse caption p.jpg --model m --max-len 0",
+            "muse caption p.jpg --model m --max-len 201",
+            "muse imagine text --model m",
+            "muse imagine text -o p.png",
+            "muse imagine text -o p.png --model m --n 0",
+            "muse imagine text -o p.png --model m --n 257",
+            "muse imagine text -o p.png --model m --temperature -1",
+            "muse imagine text -o p.png --model m --temperature NaN",
+            "muse imagine text -o p.png --model m --scale 65",
             "muse eval --model m",
             "muse eval --model m --data d --rename OTHER",
             "muse eval --model m --data d --no-images --random-images x",

@@ -27,29 +27,39 @@ pub struct BertFolder {
 ///
 /// When one of the three is missing, damaged, or not that of a BERT.
 pub fn read_bert_folder(folder: &Path) -> Result<BertFolder> {
-    let read = |name: &str| {
-        let path = folder.join(name);
-        std::fs::read(&path).with_context(|| {
-            format!(
-                "cannot read {}; a text encoder is a folder with config.json, model.safetensors and tokenizer.json \
-                 (`cargo xtask weights` gets the default one)",
-                path.display()
-            )
-        })
-    };
     let within = |name: &str| folder.join(name).display().to_string();
-
     let name = "config.json";
-    let config = serde_json::from_slice(&read(name)?)
+    let config = serde_json::from_slice(&read_within(folder, name)?)
         .with_context(|| format!("{} is not that of a BERT", within(name)))?;
-    let name = "tokenizer.json";
-    let tokenizer = TextTokenizer::from_bytes(&read(name)?).with_context(|| within(name))?;
+    let tokenizer = read_tokenizer(folder)?;
     let name = "model.safetensors";
-    let state = read_safetensors(&read(name)?).with_context(|| within(name))?;
+    let state = read_safetensors(&read_within(folder, name)?).with_context(|| within(name))?;
     Ok(BertFolder {
         config,
         state,
         tokenizer,
+    })
+}
+
+/// Reads the tokenizer of a Hugging Face folder.
+///
+/// # Errors
+///
+/// When `tokenizer.json` is missing or not that of a BERT.
+pub fn read_tokenizer(folder: &Path) -> Result<TextTokenizer> {
+    let name = "tokenizer.json";
+    TextTokenizer::from_bytes(&read_within(folder, name)?)
+        .with_context(|| folder.join(name).display().to_string())
+}
+
+fn read_within(folder: &Path, name: &str) -> Result<Vec<u8>> {
+    let path = folder.join(name);
+    std::fs::read(&path).with_context(|| {
+        format!(
+            "cannot read {}; a text encoder is a folder with config.json, model.safetensors and tokenizer.json \
+             (`cargo xtask weights` gets the default one)",
+            path.display()
+        )
     })
 }
 

@@ -127,7 +127,9 @@ fn a_sweep_trains_each_configuration_once_and_reports_it() {
         assert_eq!(exchange["theta"].as_float(), Some(theta), "{row:?}");
         for (name, value) in &scores {
             if !["epoch", "steps", "seconds"].contains(&name.as_str()) {
-                assert_eq!(&row[name], value, "{name}");
+                // A column that no run fills, such as the loss of a decoder that there is none of, is left out.
+                let cell = row.get(name).map_or("", String::as_str);
+                assert_eq!(cell, value, "{name}");
             }
         }
     }

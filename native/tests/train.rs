@@ -1,5 +1,7 @@
 //! `muse train` from end to end: the real binary, tiny encoders, data made by formula.
 
+#[path = "train/decoders.rs"]
+mod decoders;
 #[path = "train/faults.rs"]
 mod faults;
 #[cfg(unix)]

@@ -97,6 +97,7 @@ pub fn tiny_config(pieces: usize) -> MuseConfig {
         max_pieces: 64,
         tags: TAGS.map(String::from).to_vec(),
         classes: CLASSES.map(String::from).to_vec(),
+        decoders: None,
     }
 }
 

@@ -59,6 +59,7 @@ fn config() -> MuseConfig {
         max_pieces: 64,
         tags: vec!["O".into(), "B-PER".into(), "I-PER".into()],
         classes: Vec::new(),
+        decoders: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! `muse eval`: a model's scores on labelled data.
 
+mod decoders;
 mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use self::tally::Tally;
 use super::{Crew, read_picture};
-use crate::data::{Sample, Source, loader, read_source};
+use crate::data::{Format, Sample, Source, loader, read_source};
 use crate::device::DeviceChoice;
 use crate::output::{json_line, tell};
 
@@ -44,6 +45,16 @@ pub struct Options {
     pub pictures: Pictures,
     /// Split the joined words anew, and score character spans.
     pub resplit: bool,
+    /// Pass over so many samples of each file, from the top.
+    pub skip: usize,
+    /// Take only so many after these.
+    pub limit: Option<usize>,
+    /// The files' form, where their endings do not tell it.
+    pub format: Option<Format>,
+    /// Score the decoders instead.
+    pub decoders: bool,
+    /// A model whose decoders were trained blind, to compare with.
+    pub control: Option<PathBuf>,
     /// Print JSON.
     pub json: bool,
     /// Captions tagged at a time; what suits the device when `None`.
@@ -81,6 +92,9 @@ struct Set {
 /// When the model or the data cannot be read, or the data has no label that the model could be scored on. A picture that
 /// cannot be decoded is counted and named, and its caption tagged without.
 pub fn run(options: Options) -> anyhow::Result<()> {
+    if options.decoders {
+        return decoders::run(&options);
+    }
     let mut sets = options
         .data
         .iter()
@@ -130,6 +144,9 @@ fn read_set(path: &Path, options: &Options) -> anyhow::Result<Set> {
         rename: options.rename.clone(),
         split_hashtags: options.split_hashtags,
         no_images: options.pictures != Pictures::Own,
+        skip: options.skip,
+        limit: options.limit,
+        format: options.format,
         ..Source::new(path)
     };
     let samples = read_source(&source, Path::new(""))?;

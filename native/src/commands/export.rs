@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use muse_core::file::{Mean, Precision};
 
 use super::load_model_file;
@@ -18,6 +18,8 @@ pub struct Options {
     pub out: PathBuf,
     /// The precision of its weights.
     pub precision: Precision,
+    /// Write the decoders, too.
+    pub with_decoders: bool,
 }
 
 /// Runs the command.
@@ -28,7 +30,17 @@ pub struct Options {
 pub fn run(options: Options) -> anyhow::Result<()> {
     let mut mean = Mean::default();
     for path in &options.models {
-        mean.add(load_model_file(path)?)
+        let mut model = load_model_file(path)?;
+        match options.with_decoders {
+            true => ensure!(
+                model.config.decoders.is_some(),
+                "{} has no decoders; they come with a training whose train.weights.captioning or \
+                 train.weights.generation is above 0",
+                output::plain(&path.to_string_lossy())
+            ),
+            false => model.drop_decoders(),
+        }
+        mean.add(model)
             .with_context(|| output::plain(&path.to_string_lossy()).into_owned())?;
     }
     let model = mean.finish().context("no model was given")?;

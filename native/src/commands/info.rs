@@ -3,10 +3,12 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
+use muse_core::captioner::Vocabulary;
 use muse_core::config::MuseConfig;
+use muse_core::decoders::{Decoders, DecodersConfig};
 use muse_core::file::ModelFile;
 use muse_core::model::Muse;
 use safetensors::{Dtype, SafeTensors};
@@ -16,6 +18,8 @@ use super::read_bytes;
 use crate::data::{Sample, classes_of, read_source, tags_of};
 use crate::output::{json_line, plain};
 use crate::train::config::TrainConfig;
+use crate::train::start::vocabulary;
+use crate::weights::read_tokenizer;
 
 /// What to tell about, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +31,7 @@ pub struct Options {
 }
 
 /// Parts of the model by the names of their parameters; the first that fits counts.
-const PARTS: [(&str, &str); 13] = [
+const PARTS: [(&str, &str); 16] = [
     ("text.", "text encoder"),
     ("word_shapes.", "word shapes"),
     ("image.", "image encoder"),
@@ -41,6 +45,9 @@ const PARTS: [(&str, &str); 13] = [
     ("sentiment.fusion.", "sentiment: fusion"),
     ("sentiment.classes.", "sentiment: classes"),
     ("cross.", "cross transformer"),
+    ("decoders.mlp.", "decoders: MLP"),
+    ("decoders.captioner.", "decoders: captioner"),
+    ("decoders.generator.", "decoders: image generator"),
 ];
 
 /// Weights of each part, in the model's order.
@@ -58,6 +65,15 @@ impl Parts {
 
     fn total(&self) -> usize {
         self.0.iter().map(|(_, weights)| weights).sum()
+    }
+
+    /// Without the decoders.
+    fn inference(&self) -> usize {
+        let own = self
+            .0
+            .iter()
+            .filter(|(part, _)| !part.starts_with("decoders"));
+        own.map(|(_, weights)| weights).sum()
     }
 }
 
@@ -103,9 +119,13 @@ impl ModuleVisitor for Counter {
 ///
 /// When `config` contradicts itself.
 fn count(config: &MuseConfig) -> anyhow::Result<Parts> {
-    let model = Muse::new(config, &Device::flex())?;
+    let device = Device::flex();
     let mut counter = Counter::default();
-    model.visit(&mut counter);
+    Muse::new(config, &device)?.visit(&mut counter);
+    if let Some(sizes) = &config.decoders {
+        counter.path.push("decoders".to_owned());
+        Decoders::new(sizes, config.text.hidden_size, &device).visit(&mut counter);
+    }
     Ok(counter.parts)
 }
 
@@ -149,19 +169,36 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-/// The model that a training configuration makes, with the tags and classes of its data.
+/// The model that a training configuration makes, with the tags, classes and words of its data.
 fn model_of(path: &Path) -> anyhow::Result<MuseConfig> {
     let config = TrainConfig::load(path, &[])?;
     let model = &config.model;
-    let mut samples: Vec<Sample> = Vec::new();
-    if model.tags.is_empty() && model.classes.is_empty() {
+    let read = || -> anyhow::Result<Vec<Sample>> {
+        let mut samples = Vec::new();
         for source in &config.data.train {
             samples.extend(read_source(source, &config.base).context(
-                "the tags are those of the data; without the data, set model.tags and model.classes",
+                "tags, classes and the captioner's vocabulary are those of the data; without the data, set model.tags or \
+                 model.classes, and model.decoders.captioner.tokens",
             )?);
         }
-    }
-    config.model_config(tags_of(&samples), classes_of(&samples))
+        Ok(samples)
+    };
+    let samples = match model.tags.is_empty() && model.classes.is_empty() {
+        true => read()?,
+        false => Vec::new(),
+    };
+    let decoders = config.decoders(|section| match (section.tokens, &model.text.folder) {
+        (Some(tokens), _) => Ok(Vocabulary::of_size(tokens)),
+        (None, Some(folder)) => {
+            let tokenizer = read_tokenizer(&config.path(folder))?;
+            let samples = read()?;
+            vocabulary(section, &samples.iter().collect::<Vec<_>>(), &tokenizer)
+        }
+        (None, None) => {
+            bail!("without model.text.folder, model.decoders.captioner.tokens must say the vocabulary's size")
+        }
+    })?;
+    config.model_config(tags_of(&samples), classes_of(&samples), decoders)
 }
 
 /// How the weights of a model file are kept.
@@ -215,10 +252,15 @@ fn write_text(
         .0
         .iter()
         .map(|(part, _)| part.len())
+        .chain(["without decoders".len()])
         .max()
         .unwrap_or(0);
     for (part, weights) in &parts.0 {
         writeln!(out, "{part:width$}  {:>12}", grouped(*weights))?;
+    }
+    if config.decoders.is_some() {
+        let inference = grouped(parts.inference());
+        writeln!(out, "{:width$}  {inference:>12}", "without decoders")?;
     }
     writeln!(out, "{:width$}  {:>12}", "total", grouped(parts.total()))?;
     writeln!(out)?;
@@ -264,8 +306,29 @@ fn write_text(
             ""
         }
     )?;
+    if let Some(decoders) = &config.decoders {
+        writeln!(out, "decoders   {}", described(decoders))?;
+    }
     writeln!(out, "tags       {}", listed(&config.tags))?;
     writeln!(out, "classes    {}", listed(&config.classes))
+}
+
+fn described(decoders: &DecodersConfig) -> String {
+    let captioner = decoders.captioner.as_ref().map(|c| {
+        format!(
+            "captioner of width {} with {} tokens",
+            c.sizes.hidden,
+            c.vocabulary.len()
+        )
+    });
+    let generator = decoders.generator.as_ref().map(|g| {
+        format!(
+            "image generator of {} blocks a stage, {} filters, {} mixtures",
+            g.blocks, g.filters, g.mixtures
+        )
+    });
+    let all: Vec<String> = captioner.into_iter().chain(generator).collect();
+    all.join(", ")
 }
 
 fn listed(names: &[String]) -> String {

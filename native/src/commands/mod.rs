@@ -1,7 +1,9 @@
 //! What the subcommands do, one file each.
 
+pub mod caption;
 pub mod eval;
 pub mod export;
+pub mod imagine;
 pub mod info;
 pub mod post;
 pub mod stream;

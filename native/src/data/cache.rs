@@ -1,5 +1,5 @@
 //! What a frozen CNN sees in each picture, kept on disk as f16, so that a picture is decoded and looked at
-//! once, not once an epoch.
+//! once, not once an epoch; and the picture shrunk to what the image generator draws.
 //!
 //! An entry is the 64 × C feature map (163 840 bytes for EfficientNet-Lite0) behind a small header, in a
 //! file named by its [`Key`]: `ab/cdef….f16`. Files are written beside and renamed, so that several
@@ -69,6 +69,18 @@ impl Key {
         Self {
             digest: hasher.finalize().into(),
             channels: kind.channels(),
+        }
+    }
+
+    /// The key of a picture shrunk to 32×32: its 3 × 32 × 32 bytes are kept as if they were 64 regions of 48 channels.
+    pub fn thumbnail(picture: &PictureHash) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(MAGIC);
+        hasher.update("thumbnail\0");
+        hasher.update(picture);
+        Self {
+            digest: hasher.finalize().into(),
+            channels: 3 * 32 * 32 / REGIONS,
         }
     }
 

@@ -1,10 +1,11 @@
 //! Training and validation data: files of posts, read into [`Sample`]s; batches, prepared ahead of the
 //! step; and what a frozen CNN sees in a picture, kept on disk.
 //!
-//! `conll`, `jsonl` → `Sample` → [`loader::plan_epoch`] → [`loader::ordered`] (with [`cache`]) → the
+//! `conll`, `jsonl`, `captions` → `Sample` → [`loader::plan_epoch`] → [`loader::ordered`] (with [`cache`]) → the
 //! trainer's batches.
 
 pub mod cache;
+pub mod captions;
 pub mod conll;
 pub mod jsonl;
 pub mod loader;
@@ -14,20 +15,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use clap::ValueEnum;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 pub use sample::{Sample, classes_of, tags_of};
 
-/// The form of a data file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The form of a data file: [`conll`], [`jsonl`] or [`captions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// See [`conll`].
+    /// Words and their tags, line by line
     Conll,
-    /// See [`jsonl`].
+    /// JSON lines
     Jsonl,
+    /// Captioned pictures, in CSV
+    Captions,
 }
 
 /// One file of data and how it is to be read, as a configuration lists it. Paths are relative to the
@@ -40,7 +44,8 @@ pub struct Source {
     /// What reports call it; see [`Source::title`] for the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Its form; by default that of its ending: `.jsonl` and `.ndjson`, or `.txt`, `.conll` and `.bio`.
+    /// Its form; by default that of its ending: `.jsonl` and `.ndjson`, or `.txt`, `.conll` and `.bio`, or `.csv`
+    /// (captioned pictures).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// The folder of its pictures. CoNLL has none without it; JSON lines name paths below it, or below the
@@ -59,7 +64,10 @@ pub struct Source {
     /// Leave the words out: every caption is empty, and no word is tagged.
     #[serde(default, skip_serializing_if = "is_false")]
     pub no_text: bool,
-    /// Take only so many samples, from the top.
+    /// Pass over so many samples, from the top.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skip: usize,
+    /// Take only so many samples, after those passed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Take only so many of these, drawn at random but the same in every run, in the file's order. (A file that is sorted
@@ -70,6 +78,10 @@ pub struct Source {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 impl Source {
@@ -117,9 +129,10 @@ impl Source {
             (Some(format), _) => Ok(format),
             (None, "jsonl" | "ndjson") => Ok(Format::Jsonl),
             (None, "txt" | "conll" | "bio") => Ok(Format::Conll),
+            (None, "csv") => Ok(Format::Captions),
             _ => bail!(
-                "cannot tell the form of {}: its ending is none of .jsonl, .ndjson, .txt, .conll and .bio; \
-                 set format to \"jsonl\" or \"conll\"",
+                "cannot tell the form of {}: its ending is none of .jsonl, .ndjson, .txt, .conll, .bio and .csv; \
+                 set format to \"jsonl\", \"conll\" or \"captions\"",
                 self.path.display()
             ),
         }
@@ -129,7 +142,7 @@ impl Source {
 /// Reads a source; its paths are relative to `base`.
 ///
 /// # Errors
-/// See [`conll::read`] and [`jsonl::read`]; and when the form cannot be told, a new name of an entity type
+/// See [`conll::read`], [`jsonl::read`] and [`captions::read`]; and when the form cannot be told, a new name of an entity type
 /// is empty, or there is not one sample.
 pub fn read_source(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> {
     let path = base.join(&source.path);
@@ -156,13 +169,21 @@ pub fn read_source(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> 
             };
             jsonl::read(&path, options)?
         }
+        Format::Captions => captions::read(&path, images, source.no_images)?,
     };
-    samples.truncate(source.limit.unwrap_or(usize::MAX));
     ensure!(
         !samples.is_empty(),
         "there is not one sample in {}",
         path.display()
     );
+    ensure!(
+        source.skip < samples.len() && source.limit != Some(0),
+        "skip and limit leave nothing of the {} samples in {}",
+        samples.len(),
+        path.display()
+    );
+    samples.drain(..source.skip);
+    samples.truncate(source.limit.unwrap_or(usize::MAX));
     if let Some(amount) = source.sample {
         ensure!(
             amount > 0,

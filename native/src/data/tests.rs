@@ -45,6 +45,9 @@ fn sources_are_read_as_they_say() {
     assert_eq!(samples[0].tags.as_ref().unwrap(), &["O", "B-MISC", "O"]);
     assert_eq!(samples[0].image, Some(folder.path().join("images/1.jpg")));
     assert_eq!(samples[1].image, None);
+    let rest = read("path = 'set/train.txt'\nskip = 1\nlimit = 1").unwrap();
+    assert_eq!(rest[0].words, ["b"]);
+    assert_eq!(rest.len(), 1);
 
     let samples =
         read("path = 'set/train.txt'\nimages = 'images'\nno_images = true\nno_text = true")
@@ -121,7 +124,11 @@ fn sources_that_cannot_be_read_say_why() {
             "a type must have a name",
         ),
         ("path = 'set/empty.txt'", "not one sample"),
-        ("path = 'set/train.txt'\nlimit = 0", "not one sample"),
+        (
+            "path = 'set/train.txt'\nlimit = 0",
+            "leave nothing of the 3",
+        ),
+        ("path = 'set/train.txt'\nskip = 3", "leave nothing of the 3"),
         ("path = 'set/train.txt'\nsample = 0", "sample is 0"),
         ("path = 'set/latin.txt'", "latin.txt, line 2: not UTF-8"),
     ];

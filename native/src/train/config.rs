@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use muse_core::captioner::{CaptionerConfig, Vocabulary};
 use muse_core::config::{BertConfig, CnnKind, ExchangeConfig, ImageConfig, MuseConfig};
+use muse_core::decoders::{CaptionerDecoder, DecodersConfig};
+use muse_core::pixel_cnn::PixelCnnConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Source;
@@ -49,6 +52,9 @@ pub struct ModelSection {
     pub image: ImageSection,
     /// The CrossTransformer.
     pub exchange: ExchangeConfig,
+    /// The decoders; which of them there are is said by their weights in the objective.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decoders: Option<DecodersSection>,
     /// Tags, when they shall not be read from the data (`muse info` without data, say).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
@@ -85,6 +91,42 @@ pub struct ImageSection {
     pub tune: Tune,
 }
 
+/// The decoders' sizes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecodersSection {
+    /// Standard deviation of the noise on the embeddings.
+    #[serde(default = "one")]
+    pub noise: f64,
+    /// The captioner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captioner: Option<CaptionerSection>,
+    /// The image generator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generator: Option<PixelCnnConfig>,
+}
+
+/// The captioner's sizes and vocabulary.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaptionerSection {
+    /// Width of the attention.
+    pub attention: usize,
+    /// Width of a token's embedding.
+    pub embedding: usize,
+    /// Width of the LSTM.
+    pub hidden: usize,
+    /// Dropout before the vocabulary.
+    #[serde(default = "half")]
+    pub dropout: f64,
+    /// How often a word piece must occur in the training captions to be in the vocabulary.
+    #[serde(default = "two")]
+    pub least: usize,
+    /// The vocabulary's size, for data that are not at hand (`muse info`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<usize>,
+}
+
 /// What of the image encoder is trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -117,9 +159,9 @@ pub struct TrainSection {
     pub clip: f64,
     /// Peak learning rates.
     pub rates: Rates,
-    /// Weights of the heads in the objective.
+    /// Weights of the heads and decoders in the objective.
     #[serde(default)]
-    pub weights: HeadWeights,
+    pub weights: LossWeights,
     /// Share of the captions with entity labels and no picture that are shown a random photo of the data, so that a
     /// wrong photo does no harm.
     #[serde(default)]
@@ -127,6 +169,9 @@ pub struct TrainSection {
     /// Share of the pictures that are withheld, so that their absence does no harm.
     #[serde(default)]
     pub withheld_photos: f64,
+    /// Feed the decoders a constant instead of the embeddings: a control, which shows what they owe to them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub blind_decoders: bool,
     /// Worker threads that prepare batches.
     #[serde(default = "two")]
     pub workers: usize,
@@ -146,23 +191,36 @@ pub struct Rates {
     pub heads: f64,
     /// CRF.
     pub crf: f64,
+    /// Decoders.
+    #[serde(default = "thousandth")]
+    pub decoders: f64,
 }
 
-/// Weights of the heads in the objective.
+/// Weights of the objective's parts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct HeadWeights {
+pub struct LossWeights {
     /// CRF negative log-likelihood of a sentence.
+    #[serde(default = "one")]
     pub entities: f64,
     /// Cross-entropy of a post.
+    #[serde(default = "one")]
     pub sentiment: f64,
+    /// α, of the captioner's loss; 0 leaves the captioner out.
+    #[serde(default)]
+    pub captioning: f64,
+    /// β, of the image generator's loss; 0 leaves the generator out.
+    #[serde(default)]
+    pub generation: f64,
 }
 
-impl Default for HeadWeights {
+impl Default for LossWeights {
     fn default() -> Self {
         Self {
             entities: 1.0,
             sentiment: 1.0,
+            captioning: 0.0,
+            generation: 0.0,
         }
     }
 }
@@ -216,8 +274,16 @@ fn hundredth() -> f64 {
     0.01
 }
 
+fn thousandth() -> f64 {
+    0.001
+}
+
 fn one() -> f64 {
     1.0
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn two() -> usize {
@@ -284,6 +350,7 @@ impl TrainConfig {
             ("exchange", rates.exchange),
             ("heads", rates.heads),
             ("crf", rates.crf),
+            ("decoders", rates.decoders),
         ] {
             ensure!(
                 (0.0..=1.0).contains(&rate),
@@ -293,11 +360,35 @@ impl TrainConfig {
         for (name, weight) in [
             ("train.weights.entities", train.weights.entities),
             ("train.weights.sentiment", train.weights.sentiment),
+            ("train.weights.captioning", train.weights.captioning),
+            ("train.weights.generation", train.weights.generation),
             ("train.weight_decay", train.weight_decay),
         ] {
             ensure!(
                 weight >= 0.0 && weight.is_finite(),
                 "{name} is {weight}, must be 0 or above"
+            );
+        }
+        let decoders = self.model.decoders.as_ref();
+        for (name, weight, sized) in [
+            (
+                "captioning",
+                train.weights.captioning,
+                decoders.is_some_and(|d| d.captioner.is_some()),
+            ),
+            (
+                "generation",
+                train.weights.generation,
+                decoders.is_some_and(|d| d.generator.is_some()),
+            ),
+        ] {
+            let section = match name {
+                "captioning" => "captioner",
+                _ => "generator",
+            };
+            ensure!(
+                weight == 0.0 || sized,
+                "train.weights.{name} is {weight}, but there is no [model.decoders.{section}] that says its sizes"
             );
         }
         let mut titles = BTreeSet::from(["all".to_owned()]);
@@ -317,7 +408,45 @@ impl TrainConfig {
         self.base.join(path)
     }
 
-    /// The model's configuration for these tags and classes.
+    /// The decoders whose weights in the objective are above 0; `vocabulary` makes the captioner's.
+    ///
+    /// # Errors
+    ///
+    /// Those of `vocabulary`.
+    pub fn decoders(
+        &self,
+        vocabulary: impl FnOnce(&CaptionerSection) -> anyhow::Result<Vocabulary>,
+    ) -> anyhow::Result<Option<DecodersConfig>> {
+        let Some(section) = &self.model.decoders else {
+            return Ok(None);
+        };
+        let weights = &self.train.weights;
+        let captioner = match &section.captioner {
+            Some(captioner) if weights.captioning > 0.0 => Some(CaptionerDecoder {
+                sizes: CaptionerConfig {
+                    attention: captioner.attention,
+                    embedding: captioner.embedding,
+                    hidden: captioner.hidden,
+                    dropout: captioner.dropout,
+                },
+                vocabulary: vocabulary(captioner)?,
+            }),
+            _ => None,
+        };
+        let generator = section
+            .generator
+            .clone()
+            .filter(|_| weights.generation > 0.0);
+        Ok(
+            (captioner.is_some() || generator.is_some()).then_some(DecodersConfig {
+                noise: section.noise,
+                captioner,
+                generator,
+            }),
+        )
+    }
+
+    /// The model's configuration for these tags, classes and decoders.
     ///
     /// # Errors
     ///
@@ -326,6 +455,7 @@ impl TrainConfig {
         &self,
         tags: Vec<String>,
         classes: Vec<String>,
+        decoders: Option<DecodersConfig>,
     ) -> anyhow::Result<MuseConfig> {
         let model = &self.model;
         let text = match (&model.text.folder, &model.text.sizes) {
@@ -363,6 +493,7 @@ impl TrainConfig {
             max_pieces: model.max_pieces,
             tags: pick(&model.tags, tags),
             classes: pick(&model.classes, classes),
+            decoders,
         };
         config.validate()?;
         Ok(config)

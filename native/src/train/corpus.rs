@@ -20,6 +20,16 @@ pub struct Post {
     pub sentiment: Option<usize>,
     /// The picture.
     pub image: Option<PathBuf>,
+    /// What the captioner is to say of the picture: the first window's pieces in its vocabulary, start to end. `None`
+    /// without a captioner, a picture or a word.
+    pub tokens: Option<Vec<u32>>,
+}
+
+impl Post {
+    /// Whether the decoders can learn from it: it has a picture, and words to go with it.
+    pub fn is_pair(&self) -> bool {
+        self.image.is_some() && !self.windows[0].words.is_empty()
+    }
 }
 
 /// Prepares samples; `title` names their source in errors.
@@ -63,12 +73,19 @@ pub fn prepare(
                 (Some(class), false) => Some(known(&classes, class, "class")?),
                 _ => None,
             };
-            Ok(Post {
+            let captioner = config.decoders.as_ref().and_then(|d| d.captioner.as_ref());
+            let mut post = Post {
                 windows,
                 tags,
                 sentiment,
                 image: sample.image,
-            })
+                tokens: None,
+            };
+            post.tokens = captioner.filter(|_| post.is_pair()).map(|captioner| {
+                let pieces = &post.windows[0].encoded.pieces;
+                captioner.vocabulary.encode(&pieces[1..pieces.len() - 1])
+            });
+            Ok(post)
         })
         .collect()
 }
@@ -79,18 +96,29 @@ pub fn pictures<'a>(posts: impl IntoIterator<Item = &'a Post>) -> Vec<PathBuf> {
     distinct.into_iter().collect()
 }
 
-/// Checks that training data can teach something.
+/// Checks that training data can teach something; `decoders` says whether captions and their pictures can, too.
 ///
 /// # Errors
 ///
-/// When there is no sample, or none with a label.
+/// When there is no sample, or none with a label, or decoders have nothing to learn from.
 pub fn check_labels<'a>(
     mut samples: impl Iterator<Item = &'a Sample> + Clone,
+    decoders: bool,
 ) -> anyhow::Result<()> {
     ensure!(
         samples.clone().next().is_some(),
         "there is no training data; list at least one source under [[data.train]]"
     );
+    if decoders {
+        ensure!(
+            samples
+                .clone()
+                .any(|s| s.image.is_some() && !s.words.is_empty()),
+            "the decoders learn from captions with their pictures, but no training sample has both; add a source with \
+             photos, or set train.weights.captioning and train.weights.generation to 0"
+        );
+        return Ok(());
+    }
     ensure!(
         samples.any(|s| s.tags.is_some() || s.sentiment.is_some()),
         "no training sample carries a label: entities, tags or sentiment"

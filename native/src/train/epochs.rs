@@ -1,13 +1,12 @@
 //! The epochs of a run, on burn-train's learner: steps, validation, the best model, checkpoints.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use burn::module::Module;
-use burn::tensor::Tensor;
 use burn::train::{
     EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent,
     SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents,
@@ -19,14 +18,18 @@ use muse_core::file::{ModelFile, Precision};
 use muse_core::tagger::Labeller;
 use muse_core::text::tokenizer::TextTokenizer;
 use muse_core::weights::state_dict;
-use serde::{Deserialize, Serialize};
 
 use super::checkpoint::losses_path;
+use super::config::LossWeights;
 use super::corpus::Post;
 use super::feed::TrainFeed;
-use super::learner::{StepOutput, Trainee};
-use super::report::{Answer, MeanLosses, MetricsFile, Scores, ValidSet};
+use super::learner::Trainee;
+use super::losses::{LossSums, MeanLosses};
+use super::report::{Answer, MetricsFile, Scores, ValidSet};
 use crate::output::write_file;
+
+/// How often a step's losses are read, which waits for the device.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 /// How a run goes through its epochs.
 ///
@@ -45,6 +48,8 @@ pub struct Epochs {
     pub config: MuseConfig,
     /// The model's tokenizer.
     pub tokenizer: TextTokenizer,
+    /// The weights of the objective's parts.
+    pub weights: LossWeights,
     /// Where the best model is written.
     pub best: PathBuf,
     /// Where the checkpoints are.
@@ -92,6 +97,7 @@ impl SupervisedLearningStrategy<Trainee> for Epochs {
             }));
             let mut losses = std::mem::take(&mut kept);
             let mut batches = train.iter();
+            let mut shown = start;
             while let Some(batch) = batches.next() {
                 let batch = match batch {
                     Ok(batch) => batch,
@@ -106,6 +112,10 @@ impl SupervisedLearningStrategy<Trainee> for Epochs {
                 learner.optimizer_step(output.grads);
                 done += 1;
                 losses.add(&output.item);
+                if shown.elapsed() >= SHOW_EVERY {
+                    shown = Instant::now();
+                    self.bar.set_message(output.item.line());
+                }
                 let item = TrainingItem::new(
                     output.item,
                     progress,
@@ -180,7 +190,7 @@ impl Epochs {
             .collect();
         let pooled = score("all", 0..self.posts.len());
         // Without validation data the last epoch is the best.
-        let choice = pooled.choice();
+        let choice = pooled.choice(&self.weights);
         if self.sets.len() > 1 {
             scores.push(pooled);
         }
@@ -192,8 +202,8 @@ impl Epochs {
         }
         self.bar.suspend(|| {
             eprintln!(
-                "epoch {epoch}: loss {:.4} in {trained:.0} s{}",
-                losses.total,
+                "epoch {epoch}: {} in {trained:.0} s{}",
+                losses.line(),
                 if better { ", the best so far" } else { "" }
             );
             for set in &scores {
@@ -214,136 +224,37 @@ impl Epochs {
             let evaluated =
                 InferenceStep::step(model, batch.context("while reading validation data")?);
             let mut row = 0;
+            // Only a post's first window is a pair.
+            let mut first = BTreeMap::new();
             for post in evaluated.posts {
                 let windows = &self.posts[post].windows;
                 let rows = row..row + windows.len();
+                first.insert(row, post);
                 row = rows.end;
-                answers[post] = labeller.label(windows, &evaluated.predictions, rows);
+                let answer = &mut answers[post];
+                (answer.tags, answer.shares) =
+                    labeller.label(windows, &evaluated.predictions, rows);
+            }
+            for (row, nats, tokens) in evaluated.decoders.captions {
+                answers[first[&row]].caption = Some((nats, tokens));
+            }
+            for (row, nats) in evaluated.decoders.pictures {
+                answers[first[&row]].picture = Some(nats);
             }
         }
         Ok(answers)
     }
 
     fn write_best(&self, model: &Trainee) -> anyhow::Result<()> {
+        let mut state = state_dict(&model.muse);
+        if let Some(decoders) = &model.decoders {
+            state.extend(decoders.state());
+        }
         let file = ModelFile {
             config: self.config.clone(),
             tokenizer: self.tokenizer.clone(),
-            state: state_dict(&model.muse),
+            state,
         };
         write_file(&self.best, &file.to_bytes(Precision::F32))
-    }
-}
-
-/// Sums of an epoch's losses.
-#[derive(Default, Serialize, Deserialize)]
-struct LossSums {
-    total: Sum,
-    entities: Sum,
-    sentiment: Sum,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-struct Sum {
-    /// Steps that had the loss.
-    count: usize,
-    /// What a resumed run begins with.
-    sum: f32,
-    /// The sum since, on the device until it is asked for.
-    #[serde(skip)]
-    running: Option<Tensor<1>>,
-}
-
-impl Sum {
-    fn add(&mut self, value: Tensor<1>) {
-        self.count += 1;
-        self.running = Some(match self.running.take() {
-            Some(sum) => sum + value,
-            // The same operations as without an interruption, hence the same digits.
-            None => value + self.sum,
-        });
-    }
-
-    fn read(&mut self) -> f32 {
-        if let Some(sum) = self.running.take() {
-            self.sum = sum.into_scalar();
-        }
-        self.sum
-    }
-
-    fn mean(&mut self) -> f64 {
-        match self.count {
-            0 => f64::NAN,
-            count => f64::from(self.read()) / count as f64,
-        }
-    }
-}
-
-impl LossSums {
-    /// What [`Self::save`] wrote, or nothing yet.
-    fn load(path: &Path) -> anyhow::Result<Self> {
-        let context = || format!("cannot read {}", path.display());
-        match std::fs::read_to_string(path) {
-            Ok(text) => toml::from_str(&text).with_context(context),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error).with_context(context),
-        }
-    }
-
-    fn save(&mut self, path: &Path) -> anyhow::Result<()> {
-        for sum in [&mut self.total, &mut self.entities, &mut self.sentiment] {
-            sum.read();
-        }
-        write_file(path, toml::to_string(self)?.as_bytes())
-    }
-
-    fn add(&mut self, output: &StepOutput) {
-        self.total.add(output.total.clone());
-        if let Some(loss) = &output.entities {
-            self.entities.add(loss.clone());
-        }
-        if let Some(loss) = &output.sentiment {
-            self.sentiment.add(loss.clone());
-        }
-    }
-
-    fn mean(&mut self) -> MeanLosses {
-        MeanLosses {
-            total: self.total.mean(),
-            entities: self.entities.mean(),
-            sentiment: self.sentiment.mean(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use burn::tensor::Device;
-
-    #[test]
-    fn kept_losses_lose_no_digit() {
-        let device = Device::flex();
-        let folder = tempfile::tempdir().unwrap();
-        let path = losses_path(folder.path(), 3);
-        let values = [0.1f32, 1e-7, f32::MIN_POSITIVE, 123.456, 1.0 / 3.0, 7.7e8];
-        for cut in 0..values.len() {
-            let (mut whole, mut parts) = (Sum::default(), LossSums::load(&path).unwrap());
-            for (at, value) in values.into_iter().enumerate() {
-                whole.add(Tensor::from_floats([value], &device));
-                parts.entities.add(Tensor::from_floats([value], &device));
-                if at == cut {
-                    parts.save(&path).unwrap();
-                    parts = LossSums::load(&path).unwrap();
-                }
-            }
-            assert_eq!(whole.mean(), parts.entities.mean());
-            assert!(parts.total.mean().is_nan());
-            std::fs::remove_file(&path).unwrap();
-        }
-        // A run that has diverged can be resumed to see that.
-        let mut lost = LossSums::default();
-        lost.total.add(Tensor::from_floats([f32::NAN], &device));
-        lost.save(&path).unwrap();
-        assert!(LossSums::load(&path).unwrap().total.mean().is_nan());
     }
 }

@@ -135,7 +135,13 @@ impl TrainShared {
             }
             None => None,
         };
+        // A pair is a caption's beginning and its own picture.
+        let own = path.filter(|_| window.words.start == 0 && post.is_pair());
         Ok(Example {
+            pair: own
+                .map(|p| self.gallery.pair(post, p))
+                .transpose()?
+                .flatten(),
             text: window.encoded.clone(),
             picture: path.map(|p| self.gallery.picture(p)).transpose()?,
             tags: post
@@ -215,27 +221,29 @@ impl DataLoader<ValidInput> for ValidFeed {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<ValidInput> + 'a> {
         let posts = Arc::clone(&self.posts);
         let gallery = Arc::clone(&self.gallery);
-        let batches = ordered(self.plan.clone(), self.workers, AHEAD, move |batch| {
-            let mut examples = Vec::new();
-            for &index in &batch {
-                let post = &posts[index];
-                let picture: Option<Arc<Picture>> = post
-                    .image
-                    .as_ref()
-                    .map(|path| gallery.picture(path))
-                    .transpose()?;
-                examples.extend(post.windows.iter().map(|window| Example {
-                    text: window.encoded.clone(),
-                    picture: picture.clone(),
-                    tags: None,
-                    sentiment: None,
-                }));
-            }
-            Ok(ValidInput {
-                posts: batch,
-                examples,
-            })
-        });
+        let batches =
+            ordered(self.plan.clone(), self.workers, AHEAD, move |batch| {
+                let mut examples = Vec::new();
+                for &index in &batch {
+                    let post = &posts[index];
+                    let picture: Option<Arc<Picture>> = post
+                        .image
+                        .as_ref()
+                        .map(|path| gallery.picture(path))
+                        .transpose()?;
+                    let first = examples.len();
+                    examples.extend(post.windows.iter().map(|window| {
+                        Example::unlabelled(window.encoded.clone(), picture.clone())
+                    }));
+                    if let Some(path) = post.image.as_ref().filter(|_| post.is_pair()) {
+                        examples[first].pair = gallery.pair(post, path)?;
+                    }
+                }
+                Ok(ValidInput {
+                    posts: batch,
+                    examples,
+                })
+            });
         Box::new(Batches::new(batches, 0, self.plan.len()))
     }
 

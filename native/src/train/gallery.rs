@@ -1,4 +1,5 @@
-//! Pictures for the trainer: the features of a frozen CNN, computed once and kept; or pixels, when the CNN is trained.
+//! Pictures for the trainer: the features of a frozen CNN, computed once and kept; or pixels, when the CNN is trained. And
+//! the shrunk pictures that the image generator learns to draw.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,31 +10,40 @@ use half::f16;
 use indicatif::ProgressBar;
 use muse_core::batch::Picture;
 use muse_core::config::{ImageConfig, ImagePreparation};
+use muse_core::decoders::{Pair, Thumbnail};
 use muse_core::image::encoder::Cnn;
-use muse_core::image::pixels::{decode, prepare};
+use muse_core::image::pixels::{Pixels, decode, prepare};
 use muse_core::weights::state_dict;
 use sha2::{Digest, Sha256};
 
-use crate::data::cache::{FeatureCache, Key};
+use super::corpus::Post;
+use crate::data::cache::{FeatureCache, Key, PictureHash};
 use crate::data::loader::ordered;
 
 /// Pictures that the CNN looks at together when the cache is filled.
 const TOGETHER: usize = 8;
 
 /// Where the trainer's pictures come from.
-pub enum Gallery {
+pub struct Gallery {
+    encoder: Encoder,
+    cache: FeatureCache,
+    /// Whether the decoders draw, and so need the pictures themselves.
+    thumbnails: bool,
+}
+
+/// What the model is given of a picture.
+enum Encoder {
     /// The CNN is frozen: its features.
     Features(Box<Features>),
     /// The CNN is trained: its input.
     Pixels(ImagePreparation),
 }
 
-/// A frozen CNN and what it has seen.
-pub struct Features {
+/// A frozen CNN.
+struct Features {
     cnn: Cnn,
     config: ImageConfig,
     weights: String,
-    cache: FeatureCache,
     device: Device,
 }
 
@@ -41,13 +51,32 @@ impl Gallery {
     /// Features of `cnn`, kept in `cache`; `device` is the CNN's own.
     pub fn features(cnn: Cnn, config: ImageConfig, cache: FeatureCache, device: Device) -> Self {
         let weights = fingerprint(&cnn);
-        Self::Features(Box::new(Features {
+        let features = Features {
             cnn,
             config,
             weights,
-            cache,
             device,
-        }))
+        };
+        Self {
+            encoder: Encoder::Features(Box::new(features)),
+            cache,
+            thumbnails: false,
+        }
+    }
+
+    /// The input of a CNN that is trained; `cache` keeps nothing but thumbnails.
+    pub fn pixels(preparation: ImagePreparation, cache: FeatureCache) -> Self {
+        Self {
+            encoder: Encoder::Pixels(preparation),
+            cache,
+            thumbnails: false,
+        }
+    }
+
+    /// Whether the decoders draw, and so need the pictures themselves.
+    pub fn with_thumbnails(mut self, thumbnails: bool) -> Self {
+        self.thumbnails = thumbnails;
+        self
     }
 
     /// A picture, ready for the model.
@@ -56,15 +85,65 @@ impl Gallery {
     ///
     /// When the file cannot be read or is not a picture; the message names it.
     pub fn picture(&self, path: &Path) -> anyhow::Result<Arc<Picture>> {
-        let picture = match self {
-            Self::Features(features) => Picture::Regions(features.get(path)?),
-            Self::Pixels(preparation) => {
-                let bytes = std::fs::read(path)
-                    .with_context(|| format!("cannot read the picture {}", path.display()))?;
-                Picture::Pixels(pixels(path, &bytes, preparation)?)
+        let picture = match &self.encoder {
+            Encoder::Features(features) => Picture::Regions(self.regions(features, path)?),
+            Encoder::Pixels(preparation) => {
+                let (bytes, _) = self.cache.read_picture(path)?;
+                Picture::Pixels(prepare(&decoded(path, &bytes)?, preparation))
             }
         };
         Ok(Arc::new(picture))
+    }
+
+    /// What the decoders learn from `post` and its picture; `None` when there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::picture`].
+    pub fn pair(&self, post: &Post, path: &Path) -> anyhow::Result<Option<Pair>> {
+        let thumbnail = match self.thumbnails {
+            true => Some(Arc::new(self.thumbnail(path)?)),
+            false => None,
+        };
+        let tokens = post.tokens.clone();
+        Ok((tokens.is_some() || thumbnail.is_some()).then_some(Pair { tokens, thumbnail }))
+    }
+
+    fn regions(&self, features: &Features, path: &Path) -> anyhow::Result<Vec<f16>> {
+        let key = features.key(&self.cache.picture_hash(path)?);
+        if let Some(regions) = self.cache.get(&key) {
+            return Ok(regions);
+        }
+        let (bytes, _) = self.cache.read_picture(path)?;
+        let input = prepare(&decoded(path, &bytes)?, &features.config.preparation);
+        let regions = features.look(input, 1);
+        self.keep(&key, &regions);
+        Ok(regions)
+    }
+
+    fn thumbnail(&self, path: &Path) -> anyhow::Result<Thumbnail> {
+        let key = Key::thumbnail(&self.cache.picture_hash(path)?);
+        // 0 to 255, which f16 holds exactly.
+        let kept = self.cache.get(&key).and_then(|values| {
+            Thumbnail::from_bytes(values.iter().map(|value| value.to_f32() as u8).collect())
+        });
+        if let Some(thumbnail) = kept {
+            return Ok(thumbnail);
+        }
+        let (bytes, _) = self.cache.read_picture(path)?;
+        let thumbnail = Thumbnail::new(&decoded(path, &bytes)?);
+        let values: Vec<f16> = (thumbnail.bytes().iter())
+            .map(|&byte| f16::from_f32(byte.into()))
+            .collect();
+        self.keep(&key, &values);
+        Ok(thumbnail)
+    }
+
+    fn keep(&self, key: &Key, values: &[f16]) {
+        if let Err(error) = self.cache.put(key, values) {
+            // Only speed is lost.
+            eprintln!("warning: {error:#}");
+        }
     }
 
     /// Computes what the cache does not hold yet, so that training decodes nothing.
@@ -73,12 +152,15 @@ impl Gallery {
     ///
     /// As [`Self::picture`].
     pub fn fill(&self, paths: &[PathBuf], workers: usize, bar: &ProgressBar) -> anyhow::Result<()> {
-        let Self::Features(features) = self else {
+        let Encoder::Features(features) = &self.encoder else {
             return Ok(());
         };
         let mut missing = Vec::new();
         for path in paths {
-            match features.cache.get(&features.key(path)?) {
+            match self
+                .cache
+                .get(&features.key(&self.cache.picture_hash(path)?))
+            {
                 Some(_) => bar.inc(1),
                 None => missing.push(path.clone()),
             }
@@ -90,7 +172,7 @@ impl Gallery {
             for path in &group {
                 let bytes = std::fs::read(path)
                     .with_context(|| format!("cannot read the picture {}", path.display()))?;
-                input.extend(pixels(path, &bytes, &preparation)?);
+                input.extend(prepare(&decoded(path, &bytes)?, &preparation));
             }
             Ok((group, input))
         })?;
@@ -99,7 +181,7 @@ impl Gallery {
             let regions = features.look(input, group.len());
             let each = regions.len() / group.len();
             for (path, regions) in group.iter().zip(regions.chunks(each)) {
-                features.keep(path, regions)?;
+                self.keep(&features.key(&self.cache.picture_hash(path)?), regions);
                 bar.inc(1);
             }
         }
@@ -108,32 +190,9 @@ impl Gallery {
 }
 
 impl Features {
-    fn key(&self, path: &Path) -> anyhow::Result<Key> {
-        let hash = self.cache.picture_hash(path)?;
-        Ok(Key::new(
-            &self.weights,
-            &self.config.preparation,
-            self.config.encoder,
-            &hash,
-        ))
-    }
-
-    fn get(&self, path: &Path) -> anyhow::Result<Vec<f16>> {
-        if let Some(regions) = self.cache.get(&self.key(path)?) {
-            return Ok(regions);
-        }
-        let (bytes, _) = self.cache.read_picture(path)?;
-        let regions = self.look(pixels(path, &bytes, &self.config.preparation)?, 1);
-        self.keep(path, &regions)?;
-        Ok(regions)
-    }
-
-    fn keep(&self, path: &Path, regions: &[f16]) -> anyhow::Result<()> {
-        if let Err(error) = self.cache.put(&self.key(path)?, regions) {
-            // Only speed is lost.
-            eprintln!("warning: {error:#}");
-        }
-        Ok(())
+    fn key(&self, picture: &PictureHash) -> Key {
+        let config = &self.config;
+        Key::new(&self.weights, &config.preparation, config.encoder, picture)
     }
 
     /// Regions of `count` prepared pictures, `[count, 64, C]`.
@@ -147,10 +206,8 @@ impl Features {
     }
 }
 
-fn pixels(path: &Path, bytes: &[u8], preparation: &ImagePreparation) -> anyhow::Result<Vec<f32>> {
-    let picture =
-        decode(bytes).with_context(|| format!("cannot use the picture {}", path.display()))?;
-    Ok(prepare(&picture, preparation))
+fn decoded(path: &Path, bytes: &[u8]) -> anyhow::Result<Pixels> {
+    decode(bytes).with_context(|| format!("cannot use the picture {}", path.display()))
 }
 
 /// SHA-256 of a CNN's weights, wherever they came from.

@@ -9,20 +9,23 @@ use burn::optim::{
 };
 use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{Device, ExecutionError, Tensor};
-use burn::train::metric::{Adaptor, LossInput};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use muse_core::MuseConfig;
-use muse_core::batch::Batch;
-use muse_core::model::{Muse, Predictions};
+use muse_core::batch::{Batch, Example, REGIONS};
+use muse_core::decoders::{DecoderLosses, DecoderScores, Decoders, Pairs};
+use muse_core::model::{Encoded, Losses, Muse, Predictions};
 
-use super::config::{HeadWeights, TrainConfig, TrainSection};
+use super::config::{LossWeights, TrainConfig, TrainSection};
 use super::feed::{StepInput, ValidInput};
+use super::losses::Parts;
 
 /// A model in training.
 #[derive(Module, Debug)]
 pub struct Trainee {
     /// The model.
     pub muse: Muse,
+    /// The decoders that it is trained with.
+    pub decoders: Option<Decoders>,
     #[module(skip)]
     settings: Settings,
 }
@@ -31,32 +34,25 @@ pub struct Trainee {
 #[derive(Clone, Debug)]
 struct Settings {
     config: MuseConfig,
-    weights: HeadWeights,
+    weights: LossWeights,
+    blind: bool,
     clip: f64,
     pad: u32,
     device: Device,
 }
 
-/// The parts of a step's loss, still on the device.
+/// A step's loss, still on the device.
 #[derive(Clone)]
 pub struct StepOutput {
     /// The weighted sum, `[1]`.
     pub total: Tensor<1>,
-    /// CRF negative log-likelihood of a sentence, `[1]`, when the batch had entity labels.
-    pub entities: Option<Tensor<1>>,
-    /// Cross-entropy of a post, `[1]`, when the batch had sentiment labels.
-    pub sentiment: Option<Tensor<1>>,
+    /// Its parts, unweighted, in the order of [`PARTS`](super::losses::PARTS); `None` where the batch had nothing for it.
+    pub parts: Parts<Option<Tensor<1>>>,
 }
 
 impl ItemLazy for StepOutput {
     fn sync(self) -> Result<Self, ExecutionError> {
         Ok(self)
-    }
-}
-
-impl Adaptor<LossInput> for StepOutput {
-    fn adapt(&self) -> LossInput {
-        LossInput::new(self.total.clone())
     }
 }
 
@@ -66,6 +62,8 @@ pub struct Evaluated {
     pub posts: Vec<usize>,
     /// One row for each window of these posts, in order.
     pub predictions: Predictions,
+    /// The decoders' losses; samples are windows.
+    pub decoders: DecoderScores,
 }
 
 impl ItemLazy for Evaluated {
@@ -77,7 +75,7 @@ impl ItemLazy for Evaluated {
 impl Trainee {
     /// Wraps a model; `device` is the one it lives on, with autodiff.
     pub fn new(
-        muse: Muse,
+        (muse, decoders): (Muse, Option<Decoders>),
         config: MuseConfig,
         train: &TrainSection,
         pad: u32,
@@ -85,9 +83,11 @@ impl Trainee {
     ) -> Self {
         Self {
             muse,
+            decoders,
             settings: Settings {
                 config,
                 weights: train.weights.clone(),
+                blind: train.blind_decoders,
                 clip: train.clip,
                 pad,
                 device: device.clone(),
@@ -95,24 +95,58 @@ impl Trainee {
         }
     }
 
-    fn loss(&self, batch: &Batch) -> StepOutput {
-        let output = self.muse.forward(batch);
-        let losses = self.muse.losses(batch, &output);
-        let weights = &self.settings.weights;
+    /// `L = L_task + α·L_it + β·L_ti` (arXiv:2309.02190), L_task itself a weighted sum.
+    fn loss(&self, batch: &Batch, pairs: Option<&Pairs>) -> StepOutput {
+        let settings = &self.settings;
+        let weights = &settings.weights;
+        let heads = weights.entities > 0.0 && batch.has_tags()
+            || weights.sentiment > 0.0 && batch.has_sentiment();
+        let sees = !settings.blind;
+        // What nothing depends on is not computed. (Its part of the autodiff graph would not be freed either.)
+        let rows = |needed: bool, encode: &dyn Fn() -> Tensor<3>, count: usize| match needed {
+            true => encode(),
+            false => {
+                let d = settings.config.text.hidden_size;
+                Tensor::zeros([batch.size, count, d], &settings.device)
+            }
+        };
+        let drawn = sees && pairs.is_some_and(Pairs::has_pictures);
+        let said = sees && pairs.is_some_and(Pairs::has_captions);
+        let encoded = Encoded {
+            text: rows(heads || drawn, &|| self.muse.encode_text(batch), 1),
+            image: rows(heads || said, &|| self.muse.encode_image(batch), REGIONS),
+        };
+        let decoded = match (&self.decoders, pairs) {
+            (Some(decoders), Some(pairs)) => decoders.losses(&encoded, pairs, settings.blind),
+            _ => DecoderLosses::default(),
+        };
+        let losses = match heads {
+            true => {
+                let crossed = self.muse.cross(batch, encoded);
+                self.muse.losses(batch, &self.muse.heads(batch, crossed))
+            }
+            false => Losses::default(),
+        };
         let parts = [
-            losses.entities.clone().map(|l| l * weights.entities),
-            losses.sentiment.clone().map(|l| l * weights.sentiment),
+            (losses.entities, weights.entities),
+            (losses.sentiment, weights.sentiment),
+            (decoded.captioning, weights.captioning),
+            (decoded.generation, weights.generation),
         ];
         let total = parts
-            .into_iter()
-            .flatten()
+            .iter()
+            .filter(|(_, weight)| *weight > 0.0)
+            .filter_map(|(part, weight)| Some(part.clone()? * *weight))
             .reduce(|sum, part| sum + part)
             .unwrap_or_else(|| Tensor::zeros([1], &self.settings.device));
         StepOutput {
             total,
-            entities: losses.entities.map(Tensor::detach),
-            sentiment: losses.sentiment.map(Tensor::detach),
+            parts: parts.map(|(part, _)| part.map(Tensor::detach)),
         }
+    }
+
+    fn pairs(&self, examples: &[Example], device: &Device) -> Option<Pairs> {
+        Pairs::new(examples, self.settings.config.decoders.as_ref()?, device)
     }
 }
 
@@ -129,9 +163,10 @@ impl TrainStep for Trainee {
             settings.pad,
             &settings.device,
         );
-        let mut output = self.loss(&batch);
-        // A batch without any label teaches nothing.
-        let grads = match output.entities.is_some() || output.sentiment.is_some() {
+        let pairs = self.pairs(&input.examples, &settings.device);
+        let mut output = self.loss(&batch, pairs.as_ref());
+        // A batch without any label or pair teaches nothing.
+        let grads = match output.parts.iter().any(Option::is_some) {
             true => GradientsParams::from_grads(output.total.backward(), self),
             false => GradientsParams::new(),
         };
@@ -161,9 +196,16 @@ impl InferenceStep for Trainee {
         let settings = &self.settings;
         let device = settings.device.clone().inner();
         let batch = Batch::new(&input.examples, &settings.config, settings.pad, &device);
+        let encoded = self.muse.encode(&batch);
+        let pairs = self.pairs(&input.examples, &device);
+        let decoders = match (&self.decoders, &pairs) {
+            (Some(decoders), Some(pairs)) => decoders.scores(&encoded, pairs, settings.blind),
+            _ => DecoderScores::default(),
+        };
         Evaluated {
             posts: input.posts,
-            predictions: self.muse.predict(&batch),
+            predictions: self.muse.predict_encoded(&batch, encoded),
+            decoders,
         }
     }
 }
@@ -320,6 +362,7 @@ pub fn schedule(config: &TrainConfig, steps: usize) -> anyhow::Result<ModuleLrSc
     Ok(ModuleLrScheduler::new(triangle(rates.exchange))
         .with_group(group(r"^muse\.text\.")?, triangle(rates.text))
         .with_group(group(r"^muse\.image\.")?, triangle(rates.image))
+        .with_group(group(r"^decoders\.")?, triangle(rates.decoders))
         .with_group(
             group(r"^muse\.(entities|sentiment|word_shapes)\.")?,
             triangle(rates.heads),

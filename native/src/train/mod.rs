@@ -11,10 +11,12 @@ pub mod feed;
 pub mod folder;
 pub mod gallery;
 pub mod learner;
+pub mod losses;
 pub mod progress;
 pub mod report;
+pub mod start;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,13 +24,9 @@ use anyhow::{Context, bail, ensure};
 use burn::module::{Module, ParamGroup};
 use burn::tensor::Device;
 use burn::train::logger::InMemoryMetricLogger;
-use burn::train::metric::LossMetric;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
 use muse_core::MuseConfig;
-use muse_core::file::ModelFile;
 use muse_core::model::Muse;
-use muse_core::text::tokenizer::TextTokenizer;
-use muse_core::weights::{StateDict, apply_state, load_bert, load_cnn, state_dict};
 
 use self::checkpoint::{AtomicCheckpointer, KeepTwo, PARTS};
 use self::config::{TrainConfig, Tune};
@@ -39,10 +37,10 @@ use self::gallery::Gallery;
 use self::learner::Trainee;
 use self::progress::Bar;
 use self::report::{MetricsFile, ValidSet};
+use self::start::Start;
 use crate::data::cache::FeatureCache;
-use crate::data::{Sample, classes_of, read_source, tags_of};
+use crate::data::{Sample, read_source};
 use crate::device::DeviceChoice;
-use crate::weights::{read_bert_folder, read_state_dict};
 
 /// What `muse train` was asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,13 +75,19 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let train = read_sources(&config, &config.data.train)?;
     let valid = read_sources(&config, &config.data.valid)?;
     let samples = || train.iter().flat_map(|(_, samples)| samples);
-    corpus::check_labels(samples())?;
-    let labels = (tags_of(samples()), classes_of(samples()));
+    let weights = &config.train.weights;
+    corpus::check_labels(samples(), weights.captioning + weights.generation > 0.0)?;
     let Start {
         muse,
+        decoders,
         config: model,
         tokenizer,
-    } = Start::new(init, &config, labels, &chosen.device)?;
+    } = Start::new(
+        init,
+        &config,
+        &samples().collect::<Vec<_>>(),
+        &chosen.device,
+    )?;
 
     let prepare = |sets: Vec<(String, Vec<Sample>)>| -> anyhow::Result<_> {
         let mut posts = Vec::new();
@@ -141,7 +145,14 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 
     // Loaded weights carry no gradients; here they do, where they are wanted.
     let muse = freeze(&config, muse.train().set_require_grad(true))?;
-    let trainee = Trainee::new(muse, model.clone(), &config.train, tokenizer.pad(), &device);
+    let decoders = decoders.map(|decoders| decoders.train().set_require_grad(true));
+    let trainee = Trainee::new(
+        (muse, decoders),
+        model.clone(),
+        &config.train,
+        tokenizer.pad(),
+        &device,
+    );
     if done > 0 {
         checkpoint::verify(&folder.checkpoints, done, &trainee)?;
     }
@@ -167,6 +178,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         sets,
         config: model,
         tokenizer,
+        weights: config.train.weights.clone(),
         best: folder.best.clone(),
         checkpoints: folder.checkpoints.clone(),
         metrics: Mutex::new(MetricsFile::open(&folder.metrics, done / steps)?),
@@ -184,8 +196,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         .with_metric_logger(InMemoryMetricLogger::default())
         .with_application_logger(None)
         .with_interrupter(interrupter)
-        .renderer(Box::new(Bar::new(bar, steps)))
-        .metric_train_numeric(LossMetric::new());
+        .renderer(Box::new(Bar::new(bar, steps)));
     if done > 0 {
         training = training.checkpoint(done);
         eprintln!("going on after step {done} of {total}");
@@ -229,121 +240,28 @@ fn read_sources(
         .collect()
 }
 
-/// The model that a run starts from, on the device without autodiff.
-struct Start {
-    muse: Muse,
-    config: MuseConfig,
-    tokenizer: TextTokenizer,
-}
-
-impl Start {
-    fn new(
-        init: Option<&Path>,
-        config: &TrainConfig,
-        (tags, classes): (Vec<String>, Vec<String>),
-        device: &Device,
-    ) -> anyhow::Result<Self> {
-        device.seed(config.seed);
-        match init {
-            Some(path) => Self::from_model(path, config, tags, classes, device),
-            None => Self::from_encoders(config, tags, classes, device),
-        }
-    }
-
-    fn from_encoders(
-        config: &TrainConfig,
-        tags: Vec<String>,
-        classes: Vec<String>,
-        device: &Device,
-    ) -> anyhow::Result<Self> {
-        let model = config.model_config(tags, classes)?;
-        let Some(folder) = &config.model.text.folder else {
-            bail!("model.text.folder is needed to train: the pretrained text encoder");
-        };
-        let encoder = read_bert_folder(&config.path(folder))?;
-        let weights = config.path(&config.model.image.weights);
-        let state = read_state_dict(&weights)?;
-        let mut muse = Muse::new(&model, device)?;
-        muse.text = load_bert(muse.text, encoder.state)
-            .with_context(|| format!("the text encoder in {}", folder.display()))?;
-        muse.image = load_cnn(muse.image, model.image.encoder, state)
-            .with_context(|| format!("the image encoder {}", weights.display()))?;
-        Ok(Self {
-            muse,
-            config: model,
-            tokenizer: encoder.tokenizer,
-        })
-    }
-
-    /// Shape and weights are the file's. A head whose labels cover the data's is kept; else it begins anew.
-    fn from_model(
-        path: &Path,
-        config: &TrainConfig,
-        tags: Vec<String>,
-        classes: Vec<String>,
-        device: &Device,
-    ) -> anyhow::Result<Self> {
-        let bytes = std::fs::read(path)
-            .with_context(|| format!("cannot read the model {}", path.display()))?;
-        let mut file = ModelFile::from_bytes(&bytes)
-            .with_context(|| format!("cannot use the model {}", path.display()))?;
-        let pick = |own: &[String], data: Vec<String>| match own.is_empty() {
-            true => data,
-            false => own.to_vec(),
-        };
-        for (known, wanted, head) in [
-            (
-                &mut file.config.tags,
-                pick(&config.model.tags, tags),
-                "entities.",
-            ),
-            (
-                &mut file.config.classes,
-                pick(&config.model.classes, classes),
-                "sentiment.",
-            ),
-        ] {
-            if wanted.iter().all(|label| known.contains(label)) {
-                continue;
-            }
-            eprintln!(
-                "the labels {} are not all among the model's; the head {head} begins anew",
-                wanted.join(", ")
-            );
-            *known = wanted;
-            file.state.retain(|name, _| !name.starts_with(head));
-        }
-        file.config.validate()?;
-        let fresh = Muse::new(&file.config, device)?;
-        let mut state: StateDict = state_dict(&fresh);
-        state.extend(file.state);
-        Ok(Self {
-            muse: apply_state(fresh, state)?,
-            config: file.config,
-            tokenizer: file.tokenizer,
-        })
-    }
-}
-
 fn open_gallery(
     config: &TrainConfig,
     model: &MuseConfig,
     muse: &Muse,
     device: &Device,
 ) -> anyhow::Result<Gallery> {
-    Ok(match config.model.image.tune {
-        Tune::Frozen => {
-            let folder = config.path(&config.cache.folder);
-            let cache = FeatureCache::open(folder, config.cache.limit_mb.saturating_mul(1 << 20))?;
-            Gallery::features(
-                muse.image.clone().valid(),
-                model.image.clone(),
-                cache,
-                device.clone(),
-            )
-        }
-        Tune::Last(_) | Tune::Whole => Gallery::Pixels(model.image.preparation.clone()),
-    })
+    let folder = config.path(&config.cache.folder);
+    let cache = FeatureCache::open(folder, config.cache.limit_mb.saturating_mul(1 << 20))?;
+    let draws = model
+        .decoders
+        .as_ref()
+        .is_some_and(|d| d.generator.is_some());
+    let gallery = match config.model.image.tune {
+        Tune::Frozen => Gallery::features(
+            muse.image.clone().valid(),
+            model.image.clone(),
+            cache,
+            device.clone(),
+        ),
+        Tune::Last(_) | Tune::Whole => Gallery::pixels(model.image.preparation.clone(), cache),
+    };
+    Ok(gallery.with_thumbnails(draws))
 }
 
 /// Takes the gradients off what of the image encoder is not trained.

@@ -26,13 +26,12 @@ pub fn bar(length: usize, unit: &str) -> ProgressBar {
     }
 }
 
-/// Shows burn-train's events as one bar over all steps of the run.
+/// Shows burn-train's events as one bar over all steps of the run; its message, the losses, is set elsewhere.
 pub struct Bar {
     bar: ProgressBar,
     /// Steps of an epoch.
     steps: usize,
     epoch: usize,
-    loss: f64,
     /// When the log got its last line, and how many steps were done when the run began.
     logged: Instant,
     begun: (Instant, u64),
@@ -47,7 +46,6 @@ impl Bar {
             epoch: begun.1 as usize / steps,
             bar,
             steps,
-            loss: f64::NAN,
             logged: now,
             begun,
         }
@@ -64,9 +62,9 @@ impl Bar {
         let rate = position.saturating_sub(first) as f64 / start.elapsed().as_secs_f64();
         let left = total.saturating_sub(position) as f64 / rate.max(1e-9);
         eprintln!(
-            "step {position} of {total}, {rate:.2} a second, {:.0} min left, loss {:.3}",
+            "step {position} of {total}, {rate:.2} a second, {:.0} min left, {}",
             left / 60.0,
-            self.loss
+            self.bar.message()
         );
     }
 }
@@ -98,12 +96,7 @@ impl TrainingProgressLogger for Bar {
 }
 
 impl MetricsRendererTraining for Bar {
-    fn update_train(&mut self, state: MetricState) {
-        if let MetricState::Numeric(_, Some(value)) = state {
-            self.loss = value.current();
-            self.bar.set_message(format!("loss {:.3}", self.loss));
-        }
-    }
+    fn update_train(&mut self, _: MetricState) {}
 
     fn update_valid(&mut self, _: MetricState) {}
 

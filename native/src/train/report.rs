@@ -7,7 +7,9 @@ use anyhow::Context;
 use muse_core::MuseConfig;
 use muse_core::score::{EntityCounter, SentimentCounter};
 
+use super::config::LossWeights;
 use super::corpus::Post;
+use super::losses::{MeanLosses, PARTS};
 use crate::output::write_file;
 
 /// A validation set: its name and its posts among all.
@@ -19,17 +21,6 @@ pub struct ValidSet {
     pub posts: Range<usize>,
 }
 
-/// The mean losses of an epoch's steps.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct MeanLosses {
-    /// The weighted sum.
-    pub total: f64,
-    /// CRF negative log-likelihood of a sentence; NaN when no step had entity labels.
-    pub entities: f64,
-    /// Cross-entropy of a post; NaN when no step had sentiment labels.
-    pub sentiment: f64,
-}
-
 /// Scores of a set of posts. `None` where the set has no such labels.
 #[derive(Clone, Debug)]
 pub struct Scores {
@@ -39,10 +30,24 @@ pub struct Scores {
     pub entities: Option<Vec<(String, f64)>>,
     /// Accuracy and weighted F1.
     pub sentiment: Option<[f64; 2]>,
+    /// Cross-entropy of a caption's token, in nats.
+    pub captions: Option<f64>,
+    /// Mean negative log-likelihood of a sub-pixel, in nats.
+    pub pictures: Option<f64>,
 }
 
-/// What the model says of a post: a tag for each word and a probability for each class.
-pub type Answer = (Vec<usize>, Vec<f32>);
+/// What the model says of a post.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// A tag for each word.
+    pub tags: Vec<usize>,
+    /// A probability for each class.
+    pub shares: Vec<f32>,
+    /// The captioner's cross-entropies, summed over the caption's tokens (nats), and how many these are.
+    pub caption: Option<(f32, usize)>,
+    /// The image generator's nats of a sub-pixel.
+    pub picture: Option<f32>,
+}
 
 impl Scores {
     /// Scores `answers` against `posts`, pair by pair.
@@ -57,7 +62,15 @@ impl Scores {
         let names = |tags: &[usize]| -> Vec<&str> {
             tags.iter().map(|&t| config.tags[t].as_str()).collect()
         };
-        for (post, (tags, shares)) in pairs {
+        let (mut captions, mut pictures) = (Mean::default(), Mean::default());
+        for (post, answer) in pairs {
+            let Answer { tags, shares, .. } = answer;
+            if let Some((nats, tokens)) = answer.caption {
+                captions.add(nats.into(), tokens);
+            }
+            if let Some(nats) = answer.picture {
+                pictures.add(nats.into(), 1);
+            }
             if let Some(gold) = &post.tags {
                 tagged = true;
                 entities.add(&names(gold), &names(tags));
@@ -96,15 +109,29 @@ impl Scores {
             title: title.to_owned(),
             entities,
             sentiment,
+            captions: captions.get(),
+            pictures: pictures.get(),
         }
     }
 
-    /// The mean of entity F1 and sentiment accuracy, of those that there are; what the best checkpoint is chosen by.
-    pub fn choice(&self) -> Option<f64> {
+    /// What the best checkpoint is chosen by: the mean of entity F1 and sentiment accuracy, of those that there are and that
+    /// were trained for; without any, the decoders' loss, weighted as in the objective, below 0.
+    pub fn choice(&self, weights: &LossWeights) -> Option<f64> {
         let f1 = self.entities.as_ref().map(|scores| scores[2].1);
+        let f1 = f1.filter(|_| weights.entities > 0.0);
         let accuracy = self.sentiment.map(|[accuracy, _]| accuracy);
+        let accuracy = accuracy.filter(|_| weights.sentiment > 0.0);
         let parts: Vec<f64> = f1.into_iter().chain(accuracy).collect();
-        (!parts.is_empty()).then(|| parts.iter().sum::<f64>() / parts.len() as f64)
+        if !parts.is_empty() {
+            return Some(parts.iter().sum::<f64>() / parts.len() as f64);
+        }
+        let captions = self.captions.map(|nats| weights.captioning * nats);
+        let pictures = self.pictures.map(|nats| weights.generation * nats);
+        captions
+            .into_iter()
+            .chain(pictures)
+            .reduce(|sum, loss| sum + loss)
+            .map(std::ops::Neg::neg)
     }
 
     /// Column names and values.
@@ -115,13 +142,17 @@ impl Scores {
             .iter()
             .flat_map(|[accuracy, f1]| [("accuracy", *accuracy), ("weighted F1", *f1)])
             .map(|(name, value)| (name.to_owned(), value));
+        let captions = self.captions.map(|nats| ("caption cross-entropy", nats));
+        let pictures = self.pictures.map(|nats| ("bits/dim", bits(nats)));
+        let decoders = captions.into_iter().chain(pictures);
         entities
             .chain(sentiment)
+            .chain(decoders.map(|(name, value)| (name.to_owned(), value)))
             .map(|(name, value)| (format!("{} {name}", self.title), value))
             .collect()
     }
 
-    /// One line for people, in per cent.
+    /// One line for people; shares in per cent.
     pub fn line(&self) -> String {
         let mut parts = Vec::new();
         if let Some(scores) = &self.entities {
@@ -138,8 +169,37 @@ impl Scores {
                 100.0 * f1
             ));
         }
+        if let Some(nats) = self.captions {
+            parts.push(format!("caption cross-entropy {nats:.3}"));
+        }
+        if let Some(nats) = self.pictures {
+            parts.push(format!("bits/dim {:.3}", bits(nats)));
+        }
         format!("  {}: {}", self.title, parts.join(", "))
     }
+}
+
+/// A mean that is asked for at the end.
+#[derive(Default)]
+struct Mean {
+    sum: f64,
+    count: usize,
+}
+
+impl Mean {
+    fn add(&mut self, sum: f64, count: usize) {
+        self.sum += sum;
+        self.count += count;
+    }
+
+    fn get(self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum / self.count as f64)
+    }
+}
+
+/// Nats to bits.
+pub fn bits(nats: f64) -> f64 {
+    nats / std::f64::consts::LN_2
 }
 
 /// The run's `metrics.csv`: a row for each epoch.
@@ -217,10 +277,14 @@ impl MetricsFile {
             ("steps".to_owned(), steps.to_string()),
             ("seconds".to_owned(), format!("{seconds:.1}")),
             ("loss".to_owned(), number(losses.total)),
-            ("entities loss".to_owned(), number(losses.entities)),
-            ("sentiment loss".to_owned(), number(losses.sentiment)),
-            ("choice".to_owned(), choice.map_or(String::new(), number)),
         ];
+        columns.extend(
+            PARTS
+                .iter()
+                .zip(losses.parts)
+                .map(|(part, loss)| (format!("{part} loss"), number(loss))),
+        );
+        columns.push(("choice".to_owned(), choice.map_or(String::new(), number)));
         for set in sets {
             columns.extend(
                 set.columns()
@@ -261,15 +325,43 @@ mod tests {
             title: "set".into(),
             entities: f1.map(|f1| vec![("P".into(), 0.1), ("R".into(), 0.2), ("F1".into(), f1)]),
             sentiment: accuracy.map(|accuracy| [accuracy, 0.3]),
+            captions: None,
+            pictures: None,
+        }
+    }
+
+    fn losses() -> MeanLosses {
+        MeanLosses {
+            total: 0.0,
+            parts: [0.0; 4],
         }
     }
 
     #[test]
     fn the_choice_is_the_mean_of_what_is_labelled() {
-        assert_eq!(scores(None, None).choice(), None);
-        assert_eq!(scores(Some(0.8), None).choice(), Some(0.8));
-        assert_eq!(scores(None, Some(0.7)).choice(), Some(0.7));
-        assert_eq!(scores(Some(0.8), Some(0.6)).choice(), Some(0.7));
+        let weights = LossWeights {
+            captioning: 0.5,
+            generation: 2.0,
+            ..LossWeights::default()
+        };
+        let choice = |scores: Scores| scores.choice(&weights);
+        assert_eq!(choice(scores(None, None)), None);
+        assert_eq!(choice(scores(Some(0.8), None)), Some(0.8));
+        assert_eq!(choice(scores(None, Some(0.7))), Some(0.7));
+        assert_eq!(choice(scores(Some(0.8), Some(0.6))), Some(0.7));
+        let decoded = |f1| Scores {
+            captions: Some(3.0),
+            pictures: Some(1.5),
+            ..scores(f1, None)
+        };
+        assert_eq!(choice(decoded(Some(0.8))), Some(0.8));
+        assert_eq!(choice(decoded(None)), Some(-4.5));
+        let untrained = LossWeights {
+            entities: 0.0,
+            ..weights.clone()
+        };
+        assert_eq!(scores(Some(0.8), Some(0.6)).choice(&untrained), Some(0.6));
+        assert_eq!(decoded(Some(0.8)).choice(&untrained), Some(-4.5));
     }
 
     #[test]
@@ -281,8 +373,8 @@ mod tests {
             let set = scores(Some(f1), None);
             file.add(
                 (epoch, 10, 1.0),
-                MeanLosses::default(),
-                set.choice(),
+                losses(),
+                set.choice(&LossWeights::default()),
                 std::slice::from_ref(&set),
             )
             .unwrap();
@@ -299,8 +391,7 @@ mod tests {
         assert!(file.improves(Some(0.0)));
         // 0.333333 in the file.
         let third = Some(1.0 / 3.0);
-        file.add((1, 10, 1.0), MeanLosses::default(), third, &[])
-            .unwrap();
+        file.add((1, 10, 1.0), losses(), third, &[]).unwrap();
         assert!(!file.improves(third));
         assert!(!file.improves(Some(0.3)));
         assert!(file.improves(Some(0.34)));

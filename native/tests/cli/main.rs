@@ -9,8 +9,10 @@ use muse_tests::{ImageFormat, picture, write_tiny_model};
 use serde_json::Value;
 use tempfile::TempDir;
 
+mod caption;
 mod eval;
 mod files;
+mod imagine;
 mod stream;
 mod tag;
 

@@ -12,6 +12,7 @@ use burn::store::ModuleRecord;
 use muse_core::file::ModelFile;
 use rand::RngExt;
 
+use super::decoders::DECODERS;
 use super::world::{Data, World, done, metrics, wait};
 
 fn signal(child: &Child, name: &str) {
@@ -43,10 +44,14 @@ fn an_interrupted_run_ends_like_an_uninterrupted_one() {
     let world = World::new(Data::Both);
     // Epochs of 64 steps; a part of the CNN is trained, so that the checkpoint holds what is frozen and what is not.
     let overrides = [
-        "train.epochs=2",
-        "train.batch_size=1",
-        "model.image.tune.last=1",
-    ];
+        &DECODERS[..],
+        &[
+            "train.epochs=2",
+            "train.batch_size=1",
+            "model.image.tune.last=1",
+        ],
+    ]
+    .concat();
     let steps = 64;
     let uninterrupted = world.trained("whole", &overrides);
     assert_eq!(uninterrupted.column("steps"), [64.0, 128.0]);

@@ -156,3 +156,37 @@ fn a_slug_is_safe_as_a_file_name() {
     assert_eq!(slug(&"x ".repeat(99)).len(), 39);
     assert_eq!(slug("θ"), "");
 }
+
+#[test]
+fn the_shipped_sweeps_are_what_the_trainer_takes() {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let load = |name: &str| {
+        let file = SweepFile::load(&configs.join(name)).unwrap();
+        Plan::new(&file, &[]).unwrap()
+    };
+    let ablation = load("ablation.toml");
+    let names: Vec<&str> = ablation.parts[0]
+        .settings
+        .iter()
+        .map(|row| row.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "MuSE",
+            "without captioning",
+            "without generation",
+            "without both",
+            "without exchange",
+            "replace without residual",
+            "text only",
+            "image only"
+        ]
+    );
+    assert_eq!(ablation.runs.len(), 8 * 3, "no two rows are the same");
+    let curves = load("curves.toml");
+    assert_eq!(curves.parts.len(), 5);
+    assert!(curves.parts.iter().all(|curve| curve.settings.len() >= 5));
+    // θ = 0.1, α = 0, β = 0 and rates × 1 are one and the same.
+    assert_eq!(curves.runs.len(), (6 + 6 + 5 + 5 + 5 - 3) * 3);
+}

@@ -1,0 +1,247 @@
+//! The two decoders that keep the encoders' embeddings rich: each says what the other modality looks like (section 2.2 of
+//! arXiv:2309.02190).
+//!
+//! ```text
+//! T_n = MLP(T_e + ε)   its [CLS] row ─ generator ─ picture
+//! I_n = MLP(I_e + ε)   its 64 rows   ─ captioner ─ caption        ε ~ N(0, s²), in training only
+//! ```
+//!
+//! They are no part of [`Muse`](crate::model::Muse): entities and sentiment do without them, and what the browser loads
+//! does not hold their code. A model file may carry them all the same, under names that begin with `decoders.`.
+
+mod describer;
+mod pairs;
+#[cfg(test)]
+mod tests;
+
+use burn::module::Module;
+use burn::nn::{GaussianNoise, GaussianNoiseConfig, Linear, LinearConfig};
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::captioner::{Captioner, CaptionerConfig, Vocabulary};
+use crate::config::ConfigError;
+use crate::model::Encoded;
+use crate::pixel_cnn::{PixelCnn, PixelCnnConfig};
+use crate::weights::{NamedTensor, StateDict, state_dict};
+
+pub use self::describer::{Describer, DescriberError};
+pub use self::pairs::{Pair, Pairs, Thumbnail};
+
+/// What the names of the decoders' weights begin with in a model file.
+pub const PREFIX: &str = "decoders.";
+
+/// Which decoders there are, and their sizes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecodersConfig {
+    /// Standard deviation s of the noise on the embeddings, in training.
+    pub noise: f64,
+    /// The captioner, picture → text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captioner: Option<CaptionerDecoder>,
+    /// The image generator, text → picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generator: Option<PixelCnnConfig>,
+}
+
+/// The captioner's sizes and its words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaptionerDecoder {
+    /// Its sizes.
+    pub sizes: CaptionerConfig,
+    /// The word pieces that it can say.
+    pub vocabulary: Vocabulary,
+}
+
+impl DecodersConfig {
+    /// Checks the sizes, which may come from a damaged or hostile file.
+    ///
+    /// # Errors
+    ///
+    /// Names the first setting that is out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let fail = |setting, problem: String| Err(ConfigError { setting, problem });
+        if !(0.0..=1e3).contains(&self.noise) {
+            return fail(
+                "decoders.noise",
+                format!("is {}, must be 0 to 1000", self.noise),
+            );
+        }
+        let mut sizes = Vec::new();
+        let mut shares = Vec::new();
+        if let Some(CaptionerDecoder { sizes: s, .. }) = &self.captioner {
+            sizes.extend([
+                ("decoders.captioner.attention", s.attention, 1 << 13),
+                ("decoders.captioner.embedding", s.embedding, 1 << 13),
+                ("decoders.captioner.hidden", s.hidden, 1 << 13),
+            ]);
+            shares.push(("decoders.captioner.dropout", s.dropout));
+        }
+        if let Some(s) = &self.generator {
+            sizes.extend([
+                ("decoders.generator.blocks", s.blocks, 64),
+                ("decoders.generator.filters", s.filters, 1 << 11),
+                ("decoders.generator.mixtures", s.mixtures, 256),
+            ]);
+            shares.push(("decoders.generator.dropout", s.dropout));
+        }
+        for (setting, value, most) in sizes {
+            if value == 0 || value > most {
+                return fail(setting, format!("is {value}, must be 1 to {most}"));
+            }
+        }
+        for (setting, share) in shares {
+            if !(0.0..1.0).contains(&share) {
+                return fail(
+                    setting,
+                    format!("is {share}, must be at least 0 and below 1"),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The decoders and the MLP that both embeddings go through.
+#[derive(Module, Debug)]
+pub struct Decoders {
+    noise: GaussianNoise,
+    /// d→d, shared by both modalities (one linear layer, as in the released code).
+    pub mlp: Linear,
+    /// Picture → text.
+    pub captioner: Option<Captioner>,
+    /// Text → picture.
+    pub generator: Option<PixelCnn>,
+}
+
+/// The decoders' parts of the objective, `[1]` each.
+#[derive(Clone, Debug, Default)]
+pub struct DecoderLosses {
+    /// L_it; `None` without a captioner, or without a caption in the batch.
+    pub captioning: Option<Tensor<1>>,
+    /// L_ti, mean nats of a sub-pixel; `None` without a generator, or without a picture in the batch.
+    pub generation: Option<Tensor<1>>,
+}
+
+/// How well the decoders do on the pairs of a batch, one value for each pair that has one, in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DecoderScores {
+    /// The sample in the batch, the sum of the cross-entropies of its caption's tokens (nats), and how many these are.
+    pub captions: Vec<(usize, f32, usize)>,
+    /// The sample in the batch, and the mean nats of a sub-pixel of its picture.
+    pub pictures: Vec<(usize, f32)>,
+}
+
+impl Decoders {
+    /// Decoders with random weights, for embeddings of width `d`.
+    pub fn new(config: &DecodersConfig, d: usize, device: &Device) -> Self {
+        Self {
+            noise: GaussianNoiseConfig::new(config.noise).init(),
+            mlp: LinearConfig::new(d, d).init(device),
+            captioner: config
+                .captioner
+                .as_ref()
+                .map(|c| Captioner::new(&c.sizes, d, c.vocabulary.len(), device)),
+            generator: config
+                .generator
+                .as_ref()
+                .map(|sizes| PixelCnn::new(sizes, d, device)),
+        }
+    }
+
+    /// I_n `[P, 64, d]` of projected regions I_e `[P, 64, d]`: what the captioner reads.
+    pub fn regions(&self, image: Tensor<3>) -> Tensor<3> {
+        self.mlp.forward(self.noise.forward(image))
+    }
+
+    /// The `[CLS]` rows of T_n, `[P, d]`, of those of T_e `[P, d]`: what the generator reads.
+    pub fn condition(&self, text: Tensor<2>) -> Tensor<2> {
+        self.mlp.forward(self.noise.forward(text))
+    }
+
+    /// The decoders' parts of the objective. With `blind` they are fed a constant instead of the embeddings: a control that
+    /// shows what they owe to them.
+    pub fn losses(&self, encoded: &Encoded, pairs: &Pairs, blind: bool) -> DecoderLosses {
+        let captioning = match (&self.captioner, &pairs.captions) {
+            (Some(captioner), Some(captions)) => {
+                let regions = self.regions_of(encoded, &captions.rows, blind);
+                Some(captioner.loss(regions, &captions.tokens))
+            }
+            _ => None,
+        };
+        let generation = match (&self.generator, &pairs.pictures) {
+            (Some(generator), Some(pictures)) => {
+                let condition = self.condition_of(encoded, &pictures.rows, blind);
+                Some(generator.loss(pictures.pixels.clone(), condition))
+            }
+            _ => None,
+        };
+        DecoderLosses {
+            captioning,
+            generation,
+        }
+    }
+
+    /// The decoders' losses pair by pair, without the attention's term. Waits for the device (native only).
+    pub fn scores(&self, encoded: &Encoded, pairs: &Pairs, blind: bool) -> DecoderScores {
+        let read = |losses: Tensor<1>| {
+            let data = losses.into_data().convert::<f32>();
+            data.try_to_vec::<f32>().unwrap_or_default()
+        };
+        let mut scores = DecoderScores::default();
+        if let (Some(captioner), Some(captions)) = (&self.captioner, &pairs.captions) {
+            let regions = self.regions_of(encoded, &captions.rows, blind);
+            let sums = read(captioner.cross_entropies(regions, &captions.tokens));
+            let counts = captions.tokens.lengths().iter().copied();
+            scores.captions = (captions.samples.iter().copied())
+                .zip(sums)
+                .zip(counts)
+                .map(|((sample, sum), count)| (sample, sum, count))
+                .collect();
+        }
+        if let (Some(generator), Some(pictures)) = (&self.generator, &pairs.pictures) {
+            let condition = self.condition_of(encoded, &pictures.rows, blind);
+            let nats = read(generator.losses(pictures.pixels.clone(), condition));
+            scores.pictures = pictures.samples.iter().copied().zip(nats).collect();
+        }
+        scores
+    }
+
+    fn regions_of(&self, encoded: &Encoded, rows: &pairs::Rows, blind: bool) -> Tensor<3> {
+        let image = encoded.image.clone().select(0, rows.clone());
+        match blind {
+            true => self.mlp.forward(image.zeros_like()),
+            false => self.regions(image),
+        }
+    }
+
+    fn condition_of(&self, encoded: &Encoded, rows: &pairs::Rows, blind: bool) -> Tensor<2> {
+        let text = encoded.text.clone().narrow(1, 0, 1).squeeze_dim::<2>(1);
+        let text = text.select(0, rows.clone());
+        match blind {
+            true => self.mlp.forward(text.zeros_like()),
+            false => self.condition(text),
+        }
+    }
+
+    /// The weights under the names that a model file gives them.
+    pub fn state(&self) -> impl Iterator<Item = (String, NamedTensor)> {
+        state_dict(self)
+            .into_iter()
+            .map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor))
+    }
+}
+
+/// Takes the decoders' weights out of a model file's, under the names of [`Decoders`].
+pub fn take_state(state: &mut StateDict) -> StateDict {
+    let (taken, kept) = std::mem::take(state)
+        .into_iter()
+        .partition::<StateDict, _>(|(name, _)| name.starts_with(PREFIX));
+    *state = kept;
+    taken
+        .into_iter()
+        .map(|(name, tensor)| (name[PREFIX.len()..].to_owned(), tensor))
+        .collect()
+}

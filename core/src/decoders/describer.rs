@@ -1,0 +1,203 @@
+//! A model with its decoders: what captioning a picture and imagining a caption start from.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use std::sync::Arc;
+
+use super::{
+    CaptionerDecoder, DecoderScores, Decoders, PREFIX, Pair, Pairs, Thumbnail, take_state,
+};
+use crate::batch::{Batch, Example, Picture};
+use crate::captioner::{Captioner, Vocabulary};
+use crate::config::{ConfigError, MuseConfig};
+use crate::file::{ModelFile, ModelFileError};
+use crate::image::pixels::{Pixels, prepare};
+use crate::model::Muse;
+use crate::pixel_cnn::PixelCnn;
+use crate::text::splitter::split;
+use crate::text::tokenizer::{EncodedText, TextTokenizer};
+use crate::weights::{WeightsError, apply_state};
+
+/// Why a model cannot describe.
+#[derive(Debug, thiserror::Error)]
+pub enum DescriberError {
+    /// The file is not a model that this version reads.
+    #[error(transparent)]
+    File(#[from] ModelFileError),
+    /// The file's configuration contradicts itself.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The file's weights do not fit its configuration.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The model was trained or exported without the decoder that is asked for.
+    #[error(
+        "the model has no {decoder}: train one with {setting} above 0, and export it with --with-decoders"
+    )]
+    Missing {
+        /// What it is called.
+        decoder: &'static str,
+        /// The training's setting that makes one.
+        setting: &'static str,
+    },
+}
+
+/// A model file's encoders and decoders.
+#[derive(Debug)]
+pub struct Describer {
+    muse: Muse,
+    decoders: Option<Decoders>,
+    config: MuseConfig,
+    tokenizer: TextTokenizer,
+    device: Device,
+}
+
+impl Describer {
+    /// Loads a model file onto a device.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are not a model file of this format version, or are damaged.
+    pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self, DescriberError> {
+        let ModelFile {
+            config,
+            tokenizer,
+            mut state,
+        } = ModelFile::from_bytes(bytes)?;
+        let own = take_state(&mut state);
+        let muse = apply_state(Muse::new(&config, device)?, state)?;
+        let d = config.text.hidden_size;
+        let decoders = match &config.decoders {
+            Some(sizes) => Some(apply_state(Decoders::new(sizes, d, device), own)?),
+            None => None,
+        };
+        Ok(Self {
+            muse,
+            decoders,
+            config,
+            tokenizer,
+            device: device.clone(),
+        })
+    }
+
+    /// What the model is made of.
+    pub fn config(&self) -> &MuseConfig {
+        &self.config
+    }
+
+    /// The text encoder's tokenizer.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        &self.tokenizer
+    }
+
+    /// The captioner, its vocabulary, and I_n `[1, 64, d]` of a picture: where it looks.
+    ///
+    /// # Errors
+    ///
+    /// When the model has no captioner.
+    pub fn look(
+        &self,
+        picture: &Pixels,
+    ) -> Result<(&Captioner, &Vocabulary, Tensor<3>), DescriberError> {
+        let config = self.config.decoders.as_ref();
+        let captioner = config.and_then(|config| config.captioner.as_ref());
+        let (Some(decoders), Some(CaptionerDecoder { vocabulary, .. })) =
+            (&self.decoders, captioner)
+        else {
+            return Err(DescriberError::Missing {
+                decoder: "captioner",
+                setting: "train.weights.captioning",
+            });
+        };
+        let Some(captioner) = &decoders.captioner else {
+            unreachable!("a configured captioner has weights, or the file was refused")
+        };
+        let preparation = &self.config.image.preparation;
+        let shape = [1, 3, preparation.size, preparation.size];
+        let pixels = TensorData::new(prepare(picture, preparation), shape);
+        let regions = self
+            .muse
+            .image
+            .regions(Tensor::from_data(pixels, &self.device));
+        let regions = self.muse.projection.forward(regions); // I_e
+        Ok((captioner, vocabulary, decoders.regions(regions)))
+    }
+
+    /// The image generator, and the `[CLS]` row of T_n `[1, d]` of a caption: what it draws. Of a caption longer than the
+    /// model's window only the beginning counts.
+    ///
+    /// # Errors
+    ///
+    /// When the model has no image generator.
+    pub fn read(&self, caption: &str) -> Result<(&PixelCnn, Tensor<2>), DescriberError> {
+        let Some((decoders, generator)) = self
+            .decoders
+            .as_ref()
+            .and_then(|decoders| Some((decoders, decoders.generator.as_ref()?)))
+        else {
+            return Err(DescriberError::Missing {
+                decoder: "image generator",
+                setting: "train.weights.generation",
+            });
+        };
+        let words: Vec<String> = split(caption).into_iter().map(|word| word.text).collect();
+        let example = Example::unlabelled(self.first_window(&words), None);
+        let batch = self.batch(std::slice::from_ref(&example));
+        let text = self.muse.encode(&batch).text; // T_e [1, N, d]
+        let row = text.narrow(1, 0, 1).squeeze_dim::<2>(1);
+        Ok((generator, decoders.condition(row)))
+    }
+}
+
+impl Describer {
+    /// A caption's tokens in the captioner's vocabulary, start to end; `None` without a captioner. Of a caption longer than
+    /// the model's window only the beginning counts.
+    pub fn tokens(&self, words: &[String]) -> Option<Vec<u32>> {
+        let captioner = self.config.decoders.as_ref()?.captioner.as_ref()?;
+        let pieces = self.first_window(words).pieces;
+        Some(captioner.vocabulary.encode(&pieces[1..pieces.len() - 1]))
+    }
+
+    /// How well the decoders do on captions and pictures, pair by pair. With `blind` they are fed a constant instead, as
+    /// a model needs that was trained so.
+    pub fn scores(&self, pairs: &[(&[String], &Pixels)], blind: bool) -> DecoderScores {
+        let (Some(sizes), Some(decoders)) = (&self.config.decoders, &self.decoders) else {
+            return DecoderScores::default();
+        };
+        let examples: Vec<Example> = pairs
+            .iter()
+            .map(|(words, pixels)| {
+                let picture = Picture::Pixels(prepare(pixels, &self.config.image.preparation));
+                let mut example =
+                    Example::unlabelled(self.first_window(words), Some(Arc::new(picture)));
+                example.pair = Some(Pair {
+                    tokens: self.tokens(words),
+                    thumbnail: (sizes.generator.as_ref()).map(|_| Arc::new(Thumbnail::new(pixels))),
+                });
+                example
+            })
+            .collect();
+        let Some(pairs) = Pairs::new(&examples, sizes, &self.device) else {
+            return DecoderScores::default();
+        };
+        let encoded = self.muse.encode(&self.batch(&examples));
+        decoders.scores(&encoded, &pairs, blind)
+    }
+
+    fn first_window(&self, words: &[String]) -> EncodedText {
+        let mut windows = self.tokenizer.windows(words, self.config.max_pieces);
+        windows.swap_remove(0).encoded
+    }
+
+    fn batch(&self, examples: &[Example]) -> Batch {
+        Batch::new(examples, &self.config, self.tokenizer.pad(), &self.device)
+    }
+}
+
+impl ModelFile {
+    /// Leaves the decoders out.
+    pub fn drop_decoders(&mut self) {
+        self.config.decoders = None;
+        self.state.retain(|name, _| !name.starts_with(PREFIX));
+    }
+}

@@ -1,0 +1,132 @@
+//! What the decoders learn from: captions and the pictures they belong to.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::DecodersConfig;
+use crate::batch::Example;
+use crate::captioner::Captions;
+use crate::config::ImagePreparation;
+use crate::image::pixels::{Pixels, prepare};
+use crate::pixel_cnn::SIDE;
+
+/// Rows of a batch.
+pub(super) type Rows = Tensor<1, Int>;
+
+/// A picture shrunk to 32×32: planar `[3, 32, 32]`, 0 to 255.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thumbnail(Vec<u8>);
+
+impl Thumbnail {
+    /// Bytes of a thumbnail.
+    pub const LENGTH: usize = 3 * SIDE * SIDE;
+
+    /// Shrinks a picture to the square, as [`prepare`] does.
+    pub fn new(pixels: &Pixels) -> Self {
+        let preparation = ImagePreparation {
+            size: SIDE,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        };
+        // Whole numbers from 0 to 255.
+        let values = prepare(pixels, &preparation);
+        Self(values.into_iter().map(|value| value as u8).collect())
+    }
+
+    /// From what [`Self::bytes`] gave; `None` when these are not as many.
+    pub fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
+        (bytes.len() == Self::LENGTH).then_some(Self(bytes))
+    }
+
+    /// Planar `[3, 32, 32]`.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A caption and a picture that belong together.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The caption's tokens in the captioner's vocabulary, start to end; `None` without a captioner or a word.
+    pub tokens: Option<Vec<u32>>,
+    /// The picture; `None` without a generator.
+    pub thumbnail: Option<Arc<Thumbnail>>,
+}
+
+/// The pairs of a batch, on the device. P pairs, of which each decoder may read others.
+#[derive(Clone, Debug)]
+pub struct Pairs {
+    pub(super) captions: Option<CaptionPairs>,
+    pub(super) pictures: Option<PicturePairs>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct CaptionPairs {
+    pub(super) samples: Vec<usize>,
+    pub(super) rows: Rows,
+    pub(super) tokens: Captions,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct PicturePairs {
+    pub(super) samples: Vec<usize>,
+    pub(super) rows: Rows,
+    /// `[P, 3, 32, 32]`, −1 to 1.
+    pub(super) pixels: Tensor<4>,
+}
+
+impl Pairs {
+    /// Whether there is something for the captioner.
+    pub fn has_captions(&self) -> bool {
+        self.captions.is_some()
+    }
+
+    /// Whether there is something for the image generator.
+    pub fn has_pictures(&self) -> bool {
+        self.pictures.is_some()
+    }
+
+    /// The pairs of `examples`; `None` when there is nothing to learn from.
+    pub fn new(examples: &[Example], config: &DecodersConfig, device: &Device) -> Option<Self> {
+        let of = |wanted: &dyn Fn(&Pair) -> bool| -> Vec<usize> {
+            (examples.iter().enumerate())
+                .filter(|(_, example)| example.pair.as_ref().is_some_and(wanted))
+                .map(|(sample, _)| sample)
+                .collect()
+        };
+        let rows = |samples: &[usize]| {
+            let rows: Vec<i32> = samples.iter().map(|&sample| sample as i32).collect();
+            Tensor::from_data(TensorData::new(rows, [samples.len()]), device)
+        };
+        let pair = |sample: usize| examples[sample].pair.as_ref();
+        let captions = config.captioner.as_ref().and_then(|captioner| {
+            let samples = of(&|pair| pair.tokens.is_some());
+            let tokens: Vec<Vec<u32>> = (samples.iter())
+                .filter_map(|&sample| pair(sample)?.tokens.clone())
+                .collect();
+            (!samples.is_empty()).then(|| CaptionPairs {
+                rows: rows(&samples),
+                tokens: Captions::new(&tokens, captioner.vocabulary.len(), device),
+                samples,
+            })
+        });
+        let pictures = config.generator.as_ref().and_then(|_| {
+            let samples = of(&|pair| pair.thumbnail.is_some());
+            let pixels: Vec<f32> = (samples.iter())
+                .filter_map(|&sample| pair(sample)?.thumbnail.as_ref())
+                .flat_map(|thumbnail| thumbnail.bytes().iter())
+                .map(|&byte| f32::from(byte) / 127.5 - 1.0)
+                .collect();
+            (!samples.is_empty()).then(|| PicturePairs {
+                rows: rows(&samples),
+                pixels: Tensor::from_data(
+                    TensorData::new(pixels, [samples.len(), 3, SIDE, SIDE]),
+                    device,
+                ),
+                samples,
+            })
+        });
+        (captions.is_some() || pictures.is_some()).then_some(Self { captions, pictures })
+    }
+}

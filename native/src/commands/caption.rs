@@ -1,0 +1,130 @@
+//! `muse caption`: what a model says of a photo.
+
+mod attention;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+use muse_core::captioner::{Beam, Vocabulary};
+use muse_core::decoders::Describer;
+use muse_core::text::detokenizer::{JoinedWord, sentence, words};
+use muse_core::text::tokenizer::TextTokenizer;
+use serde_json::{Value, json};
+
+use super::{read_bytes, read_picture};
+use crate::device::DeviceChoice;
+use crate::output;
+
+/// What to caption and how to answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// The photo.
+    pub image: PathBuf,
+    /// The model file, with its captioner.
+    pub model: PathBuf,
+    /// Captions that are followed side by side.
+    pub beams: usize,
+    /// The greatest length in word pieces.
+    pub max_len: usize,
+    /// Where to draw what each word looked at, a PNG.
+    pub attention: Option<PathBuf>,
+    /// Whether JSON is printed.
+    pub json: bool,
+    /// Where to run.
+    pub device: DeviceChoice,
+}
+
+/// A beam as text.
+struct Said {
+    beam: Beam,
+    pieces: Vec<String>,
+    words: Vec<JoinedWord>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// When the model or the photo cannot be read, when the model has no captioner, or when the answer cannot be written.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let unusable = || format!("cannot use {} as a model", options.model.display());
+    let bytes = read_bytes(&options.model)?;
+    let photo = read_picture(&options.image)?;
+    let device = options.device.open()?.device;
+    let describer = Describer::from_bytes(&bytes, &device).with_context(unusable)?;
+    let (captioner, vocabulary, regions) = describer
+        .look(&photo)
+        .with_context(|| format!("{} cannot caption", options.model.display()))?;
+    let said: Vec<Said> = captioner
+        .beam_search(regions, options.beams, options.max_len)
+        .into_iter()
+        .map(|beam| Said::new(beam, vocabulary, describer.tokenizer()))
+        .collect();
+    let best = said.first().context("the search found no caption")?;
+
+    if let Some(path) = &options.attention {
+        let looks = best.looks()?;
+        output::write_file(path, &attention::png(&photo, &looks)?)?;
+    }
+    let answer = match options.json {
+        true => output::json_line(&json!({
+            "image": options.image.to_string_lossy(),
+            "caption": best.text(),
+            "alternatives": said.iter().map(Said::json).collect::<Vec<_>>(),
+        })),
+        false => output::plain(&best.text()).into_owned(),
+    };
+    writeln!(io::stdout(), "{answer}").context("cannot write to standard output")
+}
+
+impl Said {
+    fn new(beam: Beam, vocabulary: &Vocabulary, tokenizer: &TextTokenizer) -> Self {
+        // A piece that the tokenizer does not have is the file's fault; it is no reason to say nothing.
+        let piece = |id: u32| tokenizer.piece(id).unwrap_or_else(|| "[UNK]".into());
+        let pieces: Vec<String> = vocabulary
+            .decode(&beam.tokens)
+            .into_iter()
+            .map(piece)
+            .collect();
+        Self {
+            beam,
+            words: words(&pieces),
+            pieces,
+        }
+    }
+
+    fn text(&self) -> String {
+        sentence(self.words.iter().map(|word| word.text.as_str()))
+    }
+
+    /// Each word and how much was looked at each region, on average over its pieces.
+    fn looks(&self) -> anyhow::Result<Vec<(&str, Vec<f32>)>> {
+        let mean = |word: &JoinedWord| {
+            let maps = &self.beam.attention[word.pieces.clone()];
+            let regions = maps.first().map_or(0, Vec::len);
+            let sum = |region: usize| maps.iter().map(|map| map[region]).sum::<f32>();
+            (0..regions)
+                .map(|region| sum(region) / maps.len() as f32)
+                .collect()
+        };
+        ensure!(
+            self.pieces.len() == self.beam.attention.len(),
+            "the captioner said a token that its vocabulary does not have"
+        );
+        Ok((self.words.iter())
+            .map(|word| (word.text.as_str(), mean(word)))
+            .collect())
+    }
+
+    fn json(&self) -> Value {
+        let rounded = |number: f64| (number * 1e6).round() / 1e6;
+        json!({
+            "text": self.text(),
+            "log_probability": rounded(self.beam.log_probability),
+            "score": rounded(self.beam.score()),
+            "ended": self.beam.ended,
+            "tokens": self.pieces,
+        })
+    }
+}

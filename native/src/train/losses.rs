@@ -1,0 +1,194 @@
+//! The objective's parts: summed over an epoch, shown, kept where an epoch is interrupted.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::Context;
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::learner::StepOutput;
+use crate::output::write_file;
+
+/// What the parts are called: of L_task the heads, then L_it and L_ti.
+pub const PARTS: [&str; 4] = ["entities", "sentiment", "captioning", "generation"];
+
+/// Something for each part.
+pub type Parts<T> = [T; PARTS.len()];
+
+/// The mean losses of an epoch's steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MeanLosses {
+    /// The weighted sum.
+    pub total: f64,
+    /// The parts; NaN where no step had one.
+    pub parts: Parts<f64>,
+}
+
+impl MeanLosses {
+    /// For people; parts that no step had are left out.
+    pub fn line(&self) -> String {
+        line(
+            self.total,
+            self.parts.map(|part| (!part.is_nan()).then_some(part)),
+        )
+    }
+}
+
+impl StepOutput {
+    /// For people. Waits for the device.
+    pub fn line(&self) -> String {
+        let read = |loss: Tensor<1>| f64::from(loss.into_scalar::<f32>());
+        line(
+            read(self.total.clone()),
+            self.parts.clone().map(|part| part.map(read)),
+        )
+    }
+}
+
+/// The total, and what it is made of where that is more than one part.
+fn line(total: f64, parts: Parts<Option<f64>>) -> String {
+    let parts: Vec<String> = PARTS
+        .iter()
+        .zip(parts)
+        .filter_map(|(name, part)| Some(format!("{name} {:.3}", part?)))
+        .collect();
+    match parts.len() {
+        0 | 1 => format!("loss {total:.3}"),
+        _ => format!("loss {total:.3} ({})", parts.join(", ")),
+    }
+}
+
+/// Sums of an epoch's losses.
+#[derive(Default, Serialize, Deserialize)]
+pub struct LossSums {
+    total: Sum,
+    parts: Parts<Sum>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Sum {
+    /// Steps that had the loss.
+    count: usize,
+    /// What a resumed run begins with.
+    sum: f32,
+    /// The sum since, on the device until it is asked for.
+    #[serde(skip)]
+    running: Option<Tensor<1>>,
+}
+
+impl Sum {
+    fn add(&mut self, value: Tensor<1>) {
+        self.count += 1;
+        self.running = Some(match self.running.take() {
+            Some(sum) => sum + value,
+            // The same operations as without an interruption, hence the same digits.
+            None => value + self.sum,
+        });
+    }
+
+    fn read(&mut self) -> f32 {
+        if let Some(sum) = self.running.take() {
+            self.sum = sum.into_scalar();
+        }
+        self.sum
+    }
+
+    fn mean(&mut self) -> f64 {
+        match self.count {
+            0 => f64::NAN,
+            count => f64::from(self.read()) / count as f64,
+        }
+    }
+}
+
+impl LossSums {
+    /// What [`Self::save`] wrote, or nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// When the file is there and cannot be read.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        let context = || format!("cannot read {}", path.display());
+        match std::fs::read_to_string(path) {
+            Ok(text) => toml::from_str(&text).with_context(context),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error).with_context(context),
+        }
+    }
+
+    /// Writes the sums, so that another run can go on from them.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn save(&mut self, path: &Path) -> anyhow::Result<()> {
+        for sum in std::iter::once(&mut self.total).chain(&mut self.parts) {
+            sum.read();
+        }
+        write_file(path, toml::to_string(self)?.as_bytes())
+    }
+
+    /// Adds a step's.
+    pub fn add(&mut self, output: &StepOutput) {
+        self.total.add(output.total.clone());
+        for (sum, part) in self.parts.iter_mut().zip(&output.parts) {
+            if let Some(loss) = part {
+                sum.add(loss.clone());
+            }
+        }
+    }
+
+    /// The means so far.
+    pub fn mean(&mut self) -> MeanLosses {
+        MeanLosses {
+            total: self.total.mean(),
+            parts: self.parts.each_mut().map(Sum::mean),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::checkpoint::losses_path;
+    use burn::tensor::Device;
+
+    #[test]
+    fn kept_losses_lose_no_digit() {
+        let device = Device::flex();
+        let folder = tempfile::tempdir().unwrap();
+        let path = losses_path(folder.path(), 3);
+        let values = [0.1f32, 1e-7, f32::MIN_POSITIVE, 123.456, 1.0 / 3.0, 7.7e8];
+        for cut in 0..values.len() {
+            let (mut whole, mut parts) = (Sum::default(), LossSums::load(&path).unwrap());
+            for (at, value) in values.into_iter().enumerate() {
+                whole.add(Tensor::from_floats([value], &device));
+                parts.parts[2].add(Tensor::from_floats([value], &device));
+                if at == cut {
+                    parts.save(&path).unwrap();
+                    parts = LossSums::load(&path).unwrap();
+                }
+            }
+            assert_eq!(whole.mean(), parts.parts[2].mean());
+            assert!(parts.total.mean().is_nan());
+            std::fs::remove_file(&path).unwrap();
+        }
+        // A run that has diverged can be resumed to see that.
+        let mut lost = LossSums::default();
+        lost.total.add(Tensor::from_floats([f32::NAN], &device));
+        lost.save(&path).unwrap();
+        assert!(LossSums::load(&path).unwrap().total.mean().is_nan());
+    }
+
+    #[test]
+    fn the_parts_are_shown_where_there_are_several() {
+        let none = [None; 4];
+        assert_eq!(line(0.5, none), "loss 0.500");
+        assert_eq!(line(0.5, [None, Some(0.5), None, None]), "loss 0.500");
+        assert_eq!(
+            line(1.25, [None, Some(0.75), Some(5.0), None]),
+            "loss 1.250 (sentiment 0.750, captioning 5.000)"
+        );
+    }
+}
