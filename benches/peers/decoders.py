@@ -202,11 +202,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--passes", type=int, default=30)
-    parser.add_argument("decoder", nargs="*", default=list(DECODERS), choices=[[], *DECODERS])
+    parser.add_argument("decoder", nargs="*", help="captioner, generator; both by default")
     arguments = parser.parse_args()
+    if unknown := set(arguments.decoder) - set(DECODERS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
-    for name in arguments.decoder:
+    for name in arguments.decoder or DECODERS:
         model, loss, inputs = DECODERS[name]()
         model.train()
         times = []
