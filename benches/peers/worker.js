@@ -43,12 +43,20 @@ const subjects = {
   },
   async muse(device) {
     const glue = await import(`/muse/${device}/muse_web.js`);
-    await glue.default({ module_or_path: `/muse/${device}/muse_web_bg.wasm` });
+    const module = await glue.default({ module_or_path: `/muse/${device}/muse_web_bg.wasm` });
+    module.__wasm_call_ctors();
     const muse = await glue.Muse.load(await bytes("/model.muse"), device);
     if (JSON.parse(muse.device).kind !== device) throw new Error(`it runs on ${muse.device}`);
-    return async (pieces) => {
+    const [width, height] = [640, 480];
+    const pixels = new Uint8Array(width * height * 4).map((_, i) => (i * 7919) % 251);
+    let picture = -1;
+    return async (pieces, photo) => {
+      if (photo === "first") {
+        if (picture >= 0) muse.dropPicture(picture);
+        picture = muse.rgbaPicture(pixels, width, height);
+      }
       const caption = Array(pieces - 2).fill("a").join(" ");
-      const [answer] = JSON.parse(await muse.tag([caption], Int32Array.of(-1), false));
+      const [answer] = JSON.parse(await muse.tag([caption], Int32Array.of(photo ? picture : -1), false));
       if (answer.pieces !== pieces) throw new Error(`${answer.pieces} pieces, not ${pieces}`);
       const errors = JSON.parse(glue.takeLog()).filter(({ level }) => level === "error");
       if (errors.length) throw new Error(errors[0].message);
@@ -57,11 +65,11 @@ const subjects = {
 };
 
 let run;
-onmessage = async ({ data: { subject, device, pieces } }) => {
+onmessage = async ({ data: { subject, device, pieces, photo } }) => {
   try {
     run ??= await subjects[subject](device);
     const from = performance.now();
-    await run(pieces);
+    await run(pieces, photo);
     const took = performance.now() - from;
     const memory = [...memories].reduce((sum, { buffer }) => sum + buffer.byteLength, 0);
     const loaded = performance.getEntriesByType("resource").reduce((sum, entry) => sum + entry.encodedBodySize, 0);

@@ -42,7 +42,9 @@ async function start(kind) {
   const [script, binary] = MODULES[kind];
   try {
     glue = await import(/* @vite-ignore */ /* webpackIgnore: true */ script.href);
-    ({ memory } = await glue.default({ module_or_path: binary }));
+    const module = await glue.default({ module_or_path: binary });
+    module.__wasm_call_ctors(); // web/build.rs says why it is left to us
+    memory = module.memory;
   } catch (cause) {
     throw new MuseError(cause instanceof WebAssembly.CompileError ? "unsupported" : "network", `${binary}: ${cause.message}`, cause);
   }

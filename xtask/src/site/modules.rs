@@ -121,6 +121,7 @@ fn sources(site: &Site, name: &str, features: &[&str]) -> Result<Stamp> {
         "core/Cargo.toml",
         "core/src",
         "web/Cargo.toml",
+        "web/build.rs",
         "web/src",
     ] {
         stamp.add_path(root, path)?;
