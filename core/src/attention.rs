@@ -5,6 +5,8 @@ use burn::nn::{Dropout, DropoutConfig, Initializer, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 
+use crate::linear::linear;
+
 /// Scaled dot-product self-attention with `heads` heads (Vaswani et al. 2017, arXiv:1706.03762, section 3.2).
 ///
 /// burn's own module gives the weights only after dropout and has no additive bias for keys; the exchange needs both.
@@ -55,13 +57,9 @@ impl SelfAttention {
                 .swap_dims(1, 2) // [B, H, N, d/H]
         };
         // Scaling the queries is cheaper than scaling the N² scores.
-        let query = split(
-            self.query
-                .forward(rows.clone())
-                .div_scalar((d_head as f64).sqrt()),
-        );
-        let key = split(self.key.forward(rows.clone()));
-        let value = split(self.value.forward(rows));
+        let query = split(linear(&self.query, rows.clone()).div_scalar((d_head as f64).sqrt()));
+        let key = split(linear(&self.key, rows.clone()));
+        let value = split(linear(&self.value, rows));
 
         let mut scores = query.matmul(key.swap_dims(2, 3)); // [B, H, N, N]
         if let Some(bias) = key_bias {
@@ -75,7 +73,7 @@ impl SelfAttention {
             .swap_dims(1, 2)
             .reshape([batch, length, d_model]);
         Attended {
-            rows: self.output.forward(rows),
+            rows: linear(&self.output, rows),
             weights,
         }
     }

@@ -14,6 +14,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::attention::{SelfAttention, silent};
 use crate::config::ExchangeConfig;
+use crate::linear::linear;
 
 /// One of the two streams: its rows and how often each counts.
 #[derive(Clone, Debug)]
@@ -251,8 +252,8 @@ impl Layer {
     fn feed_forward(&self, rows: Tensor<3>) -> Tensor<3> {
         let hidden = self
             .dropout
-            .forward(relu(self.linear1.forward(rows.clone())));
-        let fed = self.dropout.forward(self.linear2.forward(hidden));
+            .forward(relu(linear(&self.linear1, rows.clone())));
+        let fed = self.dropout.forward(linear(&self.linear2, hidden));
         self.norm2.forward(rows + fed)
     }
 }

@@ -19,6 +19,7 @@ pub mod decoders;
 pub mod exchange;
 pub mod file;
 pub mod image;
+mod linear;
 pub mod model;
 pub mod pixel_cnn;
 pub mod score;

@@ -12,6 +12,7 @@ use crate::config::{ConfigError, MuseConfig};
 use crate::crf::Crf;
 use crate::exchange::{CrossTransformer, Crossed, ExchangeTrace, Stream};
 use crate::image::encoder::Cnn;
+use crate::linear::linear;
 use crate::text::bert::Bert;
 use crate::text::shape::WORD_SHAPES;
 
@@ -226,7 +227,7 @@ impl Muse {
             PictureInput::Pixels(pixels) => self.image.regions(pixels.clone()),
             PictureInput::Regions(regions) => regions.clone(),
         }; // [M, 64, C]
-        let regions = self.projection.forward(regions);
+        let regions = linear(&self.projection, regions);
         Tensor::cat(vec![regions, absent.expand([1, REGIONS, d])], 0).select(0, slots.clone())
     }
 
@@ -405,7 +406,7 @@ impl EntityHead {
             ],
             1,
         ); // [B·W, 2d]
-        let fused = self.dropout.forward(self.fusion.forward(pairs));
+        let fused = self.dropout.forward(linear(&self.fusion, pairs));
         let emissions = self.emissions.forward(fused);
         let tags = emissions.dims()[1];
         emissions.reshape([size, words.width, tags])
@@ -417,7 +418,7 @@ impl SentimentHead {
     fn forward(&self, crossed: &Crossed) -> Tensor<2> {
         let cls = |stream: &Tensor<3>| stream.clone().narrow(1, 0, 1).squeeze_dim::<2>(1);
         let pair = Tensor::cat(vec![cls(&crossed.text), cls(&crossed.image)], 1);
-        let fused = self.dropout.forward(self.fusion.forward(pair));
+        let fused = self.dropout.forward(linear(&self.fusion, pair));
         self.classes.forward(fused)
     }
 }

@@ -10,6 +10,7 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::attention::{SelfAttention, hide_padding};
 use crate::config::BertConfig;
+use crate::linear::linear;
 
 /// A BERT without its pooler.
 #[derive(Module, Debug)]
@@ -144,9 +145,8 @@ impl Layer {
         let rows = self
             .attention_norm
             .forward(rows + self.dropout.forward(attended));
-        let fed = self
-            .output
-            .forward(gelu(self.intermediate.forward(rows.clone())));
+        let wide = gelu(linear(&self.intermediate, rows.clone()));
+        let fed = linear(&self.output, wide);
         self.output_norm.forward(rows + self.dropout.forward(fed))
     }
 }
