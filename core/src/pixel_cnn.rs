@@ -5,8 +5,8 @@
 //! halved twice and doubled twice, with skip connections across.
 //!
 //! All convolutions are matrix products of shifted views (see `grid.rs`), since training is to be bearable on a CPU. On Flex a
-//! block of 24 filters (40 pictures, forward and backward) took 141 ms that way, 239 ms when the views were gathered for a
-//! single product, and 229 ms with `conv2d`.
+//! block of 24 filters (40 pictures, forward and backward, one core, memory at hand) took 141 ms that way, 239 ms when the
+//! views were gathered for a single product, and 229 ms with `conv2d`.
 
 mod block;
 mod conv;
