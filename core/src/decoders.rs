@@ -25,7 +25,7 @@ use crate::model::Encoded;
 use crate::pixel_cnn::{PixelCnn, PixelCnnConfig};
 use crate::weights::{NamedTensor, StateDict, state_dict};
 
-pub use self::describer::{Describer, DescriberError};
+pub use self::describer::{Describer, MissingDecoder, SeenPhoto};
 pub use self::pairs::{Pair, Pairs, Thumbnail};
 
 /// What the names of the decoders' weights begin with in a model file.

@@ -86,6 +86,16 @@ pub enum ModelFileError {
     /// Its tokenizer does not make sense to this program.
     #[error("the model file's tokenizer cannot be read: {0}")]
     Tokenizer(#[from] TokenizerError),
+    /// Its tokenizer has pieces that its text encoder does not know.
+    #[error(
+        "the model file is inconsistent: its tokenizer has {pieces} pieces, but its text encoder only {known}"
+    )]
+    Pieces {
+        /// Pieces of the tokenizer.
+        pieces: usize,
+        /// Rows of the encoder's embedding.
+        known: usize,
+    },
     /// A tensor is stored in a form that is not of this format version.
     #[error("tensor `{name}` of the model file {problem}")]
     Tensor {
@@ -187,9 +197,16 @@ impl ModelFile {
             let reason = "its checksum does not agree with its content";
             return Err(ModelFileError::Damaged(reason.to_owned()));
         }
+        let config: MuseConfig =
+            serde_json::from_str(field("config")).map_err(ModelFileError::Config)?;
+        let tokenizer = TextTokenizer::from_bytes(field("tokenizer").as_bytes())?;
+        let (pieces, known) = (tokenizer.vocab_size(), config.text.vocab_size);
+        if pieces > known {
+            return Err(ModelFileError::Pieces { pieces, known });
+        }
         Ok(Self {
-            config: serde_json::from_str(field("config")).map_err(ModelFileError::Config)?,
-            tokenizer: TextTokenizer::from_bytes(field("tokenizer").as_bytes())?,
+            config,
+            tokenizer,
             state: read_tensors(&infos, &bytes[data_start..])?,
         })
     }

@@ -20,6 +20,7 @@ pub mod exchange;
 pub mod file;
 pub mod image;
 mod linear;
+pub mod load;
 pub mod model;
 pub mod pixel_cnn;
 pub mod score;

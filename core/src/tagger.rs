@@ -10,15 +10,15 @@ use burn::module::Module;
 use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 
 use crate::batch::{Batch, Example, Picture};
-use crate::config::{ConfigError, MuseConfig};
+use crate::config::MuseConfig;
 use crate::crf::Decoder;
-use crate::file::{ModelFile, ModelFileError};
+use crate::file::ModelFile;
 use crate::image::pixels::{Pixels, prepare};
+use crate::load::LoadError;
 use crate::model::{Muse, Predictions};
 use crate::score::spans;
 use crate::text::splitter::{Word, split};
 use crate::text::tokenizer::{TextTokenizer, Window};
-use crate::weights::{WeightsError, apply_state};
 
 pub use answer::{Entity, Sentiment, Tagged};
 pub use exchange::{Exchange, ExchangedLayer, ExchangedToken, Margins};
@@ -70,25 +70,9 @@ impl SeenPicture {
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TaggerError {
-    /// The file is not a model that this version reads.
+    /// The file cannot.
     #[error(transparent)]
-    File(#[from] ModelFileError),
-    /// The file's configuration contradicts itself.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The file's weights do not fit its configuration.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// The tokenizer has pieces that the text encoder does not know.
-    #[error(
-        "the tokenizer has {pieces} pieces, but the text encoder only {known}: the file is inconsistent"
-    )]
-    Tokenizer {
-        /// Pieces of the tokenizer.
-        pieces: usize,
-        /// Rows of the encoder's embedding.
-        known: usize,
-    },
+    Load(#[from] LoadError),
     /// The device failed.
     #[error("the device failed: {0}")]
     Device(#[from] ExecutionError),
@@ -371,20 +355,11 @@ struct PreparedCaption {
     pictured: bool,
 }
 
-fn load(bytes: &[u8], device: &Device) -> Result<(Muse, MuseConfig, TextTokenizer), TaggerError> {
+fn load(bytes: &[u8], device: &Device) -> Result<(Muse, MuseConfig, TextTokenizer), LoadError> {
     let mut file = ModelFile::from_bytes(bytes)?;
     file.drop_decoders();
-    let ModelFile {
-        config,
-        tokenizer,
-        state,
-    } = file;
-    let model = apply_state(Muse::new(&config, device)?, state)?;
-    let (pieces, known) = (tokenizer.vocab_size(), config.text.vocab_size);
-    if pieces > known {
-        return Err(TaggerError::Tokenizer { pieces, known });
-    }
-    Ok((model, config, tokenizer))
+    let muse = file.take_muse(device)?;
+    Ok((muse, file.config, file.tokenizer))
 }
 
 /// Where words stand when single spaces join them.

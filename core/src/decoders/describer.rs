@@ -1,45 +1,41 @@
 //! A model with its decoders: what captioning a picture and imagining a caption start from.
 
-use burn::tensor::{Device, Tensor, TensorData};
-
 use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
     CaptionerDecoder, DecoderScores, Decoders, PREFIX, Pair, Pairs, Thumbnail, take_state,
 };
 use crate::batch::{Batch, Example, Picture};
 use crate::captioner::{Captioner, Vocabulary};
-use crate::config::{ConfigError, MuseConfig};
-use crate::file::{ModelFile, ModelFileError};
+use crate::config::MuseConfig;
+use crate::file::ModelFile;
 use crate::image::pixels::{Pixels, prepare};
+use crate::load::LoadError;
 use crate::model::Muse;
 use crate::pixel_cnn::PixelCnn;
 use crate::text::splitter::split;
 use crate::text::tokenizer::{EncodedText, TextTokenizer};
-use crate::weights::{WeightsError, apply_state};
+use crate::weights::apply_state;
 
-/// Why a model cannot describe.
+/// The model was trained or exported without the decoder that is asked for.
 #[derive(Debug, thiserror::Error)]
-pub enum DescriberError {
-    /// The file is not a model that this version reads.
-    #[error(transparent)]
-    File(#[from] ModelFileError),
-    /// The file's configuration contradicts itself.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The file's weights do not fit its configuration.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// The model was trained or exported without the decoder that is asked for.
-    #[error(
-        "the model has no {decoder}: train one with {setting} above 0, and export it with --with-decoders"
-    )]
-    Missing {
-        /// What it is called.
-        decoder: &'static str,
-        /// The training's setting that makes one.
-        setting: &'static str,
-    },
+#[error(
+    "the model has no {decoder}: train one with {setting} above 0, and export it with --with-decoders"
+)]
+pub struct MissingDecoder {
+    /// What it is called.
+    pub decoder: &'static str,
+    /// The training's setting that makes one.
+    pub setting: &'static str,
+}
+
+/// A photo that [`Describer::see`] has put through the image encoder, and as the image generator would draw it.
+#[derive(Clone, Debug)]
+pub struct SeenPhoto {
+    picture: Arc<Picture>,
+    thumbnail: Arc<Thumbnail>,
 }
 
 /// A model file's encoders and decoders.
@@ -58,24 +54,20 @@ impl Describer {
     /// # Errors
     ///
     /// When the bytes are not a model file of this format version, or are damaged.
-    pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self, DescriberError> {
-        let ModelFile {
-            config,
-            tokenizer,
-            mut state,
-        } = ModelFile::from_bytes(bytes)?;
-        let own = take_state(&mut state);
-        let muse = apply_state(Muse::new(&config, device)?, state)?;
-        let d = config.text.hidden_size;
-        let decoders = match &config.decoders {
+    pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self, LoadError> {
+        let mut file = ModelFile::from_bytes(bytes)?;
+        let own = take_state(&mut file.state);
+        let muse = file.take_muse(device)?;
+        let d = file.config.text.hidden_size;
+        let decoders = match &file.config.decoders {
             Some(sizes) => Some(apply_state(Decoders::new(sizes, d, device), own)?),
             None => None,
         };
         Ok(Self {
             muse,
             decoders,
-            config,
-            tokenizer,
+            config: file.config,
+            tokenizer: file.tokenizer,
             device: device.clone(),
         })
     }
@@ -98,13 +90,13 @@ impl Describer {
     pub fn look(
         &self,
         picture: &Pixels,
-    ) -> Result<(&Captioner, &Vocabulary, Tensor<3>), DescriberError> {
+    ) -> Result<(&Captioner, &Vocabulary, Tensor<3>), MissingDecoder> {
         let config = self.config.decoders.as_ref();
         let captioner = config.and_then(|config| config.captioner.as_ref());
         let (Some(decoders), Some(CaptionerDecoder { vocabulary, .. })) =
             (&self.decoders, captioner)
         else {
-            return Err(DescriberError::Missing {
+            return Err(MissingDecoder {
                 decoder: "captioner",
                 setting: "train.weights.captioning",
             });
@@ -112,15 +104,25 @@ impl Describer {
         let Some(captioner) = &decoders.captioner else {
             unreachable!("a configured captioner has weights, or the file was refused")
         };
+        let regions = self.muse.projection.forward(self.regions(picture)); // I_e
+        Ok((captioner, vocabulary, decoders.regions(regions)))
+    }
+
+    /// Puts a photo through the image encoder: it can then be scored with any number of captions.
+    pub fn see(&self, photo: &Pixels) -> SeenPhoto {
+        SeenPhoto {
+            picture: Arc::new(Picture::Seen(Box::new(self.regions(photo)))),
+            thumbnail: Arc::new(Thumbnail::new(photo)),
+        }
+    }
+
+    /// The image encoder's regions, `[1, 64, C]`.
+    fn regions(&self, picture: &Pixels) -> Tensor<3> {
         let preparation = &self.config.image.preparation;
         let shape = [1, 3, preparation.size, preparation.size];
         let pixels = TensorData::new(prepare(picture, preparation), shape);
-        let regions = self
-            .muse
-            .image
-            .regions(Tensor::from_data(pixels, &self.device));
-        let regions = self.muse.projection.forward(regions); // I_e
-        Ok((captioner, vocabulary, decoders.regions(regions)))
+        let pixels = Tensor::from_data(pixels, &self.device);
+        self.muse.image.regions(pixels)
     }
 
     /// The image generator, and the `[CLS]` row of T_n `[1, d]` of a caption: what it draws. Of a caption longer than the
@@ -129,13 +131,13 @@ impl Describer {
     /// # Errors
     ///
     /// When the model has no image generator.
-    pub fn read(&self, caption: &str) -> Result<(&PixelCnn, Tensor<2>), DescriberError> {
+    pub fn read(&self, caption: &str) -> Result<(&PixelCnn, Tensor<2>), MissingDecoder> {
         let Some((decoders, generator)) = self
             .decoders
             .as_ref()
             .and_then(|decoders| Some((decoders, decoders.generator.as_ref()?)))
         else {
-            return Err(DescriberError::Missing {
+            return Err(MissingDecoder {
                 decoder: "image generator",
                 setting: "train.weights.generation",
             });
@@ -143,13 +145,11 @@ impl Describer {
         let words: Vec<String> = split(caption).into_iter().map(|word| word.text).collect();
         let example = Example::unlabelled(self.first_window(&words), None);
         let batch = self.batch(std::slice::from_ref(&example));
-        let text = self.muse.encode(&batch).text; // T_e [1, N, d]
+        let text = self.muse.encode_text(&batch); // T_e [1, N, d]
         let row = text.narrow(1, 0, 1).squeeze_dim::<2>(1);
         Ok((generator, decoders.condition(row)))
     }
-}
 
-impl Describer {
     /// A caption's tokens in the captioner's vocabulary, start to end; `None` without a captioner. Of a caption longer than
     /// the model's window only the beginning counts.
     pub fn tokens(&self, words: &[String]) -> Option<Vec<u32>> {
@@ -158,21 +158,20 @@ impl Describer {
         Some(captioner.vocabulary.encode(&pieces[1..pieces.len() - 1]))
     }
 
-    /// How well the decoders do on captions and pictures, pair by pair. With `blind` they are fed a constant instead, as
+    /// How well the decoders do on captions and photos, pair by pair. With `blind` they are fed a constant instead, as
     /// a model needs that was trained so.
-    pub fn scores(&self, pairs: &[(&[String], &Pixels)], blind: bool) -> DecoderScores {
+    pub fn scores(&self, pairs: &[(&[String], &SeenPhoto)], blind: bool) -> DecoderScores {
         let (Some(sizes), Some(decoders)) = (&self.config.decoders, &self.decoders) else {
             return DecoderScores::default();
         };
         let examples: Vec<Example> = pairs
             .iter()
-            .map(|(words, pixels)| {
-                let picture = Picture::Pixels(prepare(pixels, &self.config.image.preparation));
-                let mut example =
-                    Example::unlabelled(self.first_window(words), Some(Arc::new(picture)));
+            .map(|(words, photo)| {
+                let picture = Arc::clone(&photo.picture);
+                let mut example = Example::unlabelled(self.first_window(words), Some(picture));
                 example.pair = Some(Pair {
                     tokens: self.tokens(words),
-                    thumbnail: (sizes.generator.as_ref()).map(|_| Arc::new(Thumbnail::new(pixels))),
+                    thumbnail: (sizes.generator.as_ref()).map(|_| Arc::clone(&photo.thumbnail)),
                 });
                 example
             })

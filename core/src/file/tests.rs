@@ -386,3 +386,17 @@ fn models_of_another_kind_have_no_mean() {
     let without = |m: &mut ModelFile| drop(m.state.pop_first());
     assert_eq!(refused(&without), MeanError::Weights);
 }
+
+#[test]
+fn a_tokenizer_beyond_the_embedding_is_refused() {
+    let mut model = model();
+    let pieces = model.tokenizer.vocab_size();
+    model.config.text.vocab_size = pieces;
+    read(&model.to_bytes(Precision::F32));
+    model.config.text.vocab_size = pieces - 1;
+    let refused = error(&model.to_bytes(Precision::F32));
+    assert!(
+        matches!(refused, ModelFileError::Pieces { pieces: p, known } if p == pieces && known == pieces - 1),
+        "{refused}"
+    );
+}

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use muse_core::decoders::{DecoderScores, Describer, Thumbnail};
+use muse_core::decoders::{DecoderScores, Describer, SeenPhoto, Thumbnail};
 use muse_core::image::pixels::Pixels;
 use serde::Serialize;
 
@@ -70,10 +70,14 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     }
     let pairs = Pairs::new(samples)?;
     let describer = load(&options.model, options)?;
-    let own = score(&describer, &pairs, 0, false, "own")?;
-    let other = score(&describer, &pairs, 1, false, "mixed")?;
+    let photos = pairs.seen(&describer);
+    let own = score(&describer, &pairs, &photos, Pass::OWN);
+    let other = score(&describer, &pairs, &photos, Pass::MIXED);
     let control = match &options.control {
-        Some(path) => Some(score(&load(path, options)?, &pairs, 0, true, "control")?),
+        Some(path) => {
+            let blind = load(path, options)?;
+            Some(score(&blind, &pairs, &pairs.seen(&blind), Pass::CONTROL))
+        }
         None => None,
     };
 
@@ -159,6 +163,45 @@ impl Pairs {
         }
         Ok(pairs)
     }
+
+    /// The photos as a model's image encoder sees them.
+    fn seen(&self, describer: &Describer) -> Vec<SeenPhoto> {
+        let bar = progress::bar(self.pictures.len(), "photos");
+        let see = |photo| {
+            bar.inc(1);
+            describer.see(photo)
+        };
+        let seen = self.pictures.iter().map(see).collect();
+        bar.finish_and_clear();
+        seen
+    }
+}
+
+/// How captions and photos are put together.
+struct Pass {
+    title: &'static str,
+    /// How far from its own a caption's photo is.
+    shift: usize,
+    /// Whether the decoders are fed a constant, as they were trained.
+    blind: bool,
+}
+
+impl Pass {
+    const OWN: Self = Self {
+        title: "own",
+        shift: 0,
+        blind: false,
+    };
+    const MIXED: Self = Self {
+        title: "mixed",
+        shift: 1,
+        blind: false,
+    };
+    const CONTROL: Self = Self {
+        title: "control",
+        shift: 0,
+        blind: true,
+    };
 }
 
 /// Losses of both decoders, by photo.
@@ -167,30 +210,23 @@ struct Scored {
     pictures: Option<Losses>,
 }
 
-/// Scores each caption with the photo that is `shift` farther than its own. A caption's loss is its own photo's, a
-/// picture's the one of the photo that is drawn.
-fn score(
-    describer: &Describer,
-    pairs: &Pairs,
-    shift: usize,
-    blind: bool,
-    title: &'static str,
-) -> anyhow::Result<Scored> {
-    let photos = pairs.pictures.len();
+/// Scores each caption with a photo. A caption's loss is its own photo's, a picture's the one of the photo that is drawn.
+fn score(describer: &Describer, pairs: &Pairs, seen: &[SeenPhoto], pass: Pass) -> Scored {
+    let photos = seen.len();
     let bar = progress::bar(pairs.words.len(), "captions");
-    bar.set_prefix(title);
+    bar.set_prefix(pass.title);
     let mut captions = vec![Sum::default(); photos];
     let mut pictures = captions.clone();
     let order: Vec<usize> = (0..pairs.words.len()).collect();
     for group in order.chunks(TOGETHER) {
-        let shown = |caption: usize| (pairs.photo[caption] + shift) % photos;
-        let inputs: Vec<(&[String], &Pixels)> = (group.iter())
-            .map(|&caption| (&pairs.words[caption][..], &pairs.pictures[shown(caption)]))
+        let shown = |caption: usize| (pairs.photo[caption] + pass.shift) % photos;
+        let inputs: Vec<(&[String], &SeenPhoto)> = (group.iter())
+            .map(|&caption| (&pairs.words[caption][..], &seen[shown(caption)]))
             .collect();
         let DecoderScores {
             captions: said,
             pictures: drawn,
-        } = describer.scores(&inputs, blind);
+        } = describer.scores(&inputs, pass.blind);
         for (place, nats, tokens) in said {
             captions[pairs.photo[group[place]]].add(nats, tokens);
         }
@@ -201,10 +237,10 @@ fn score(
     }
     bar.finish_and_clear();
     let some = |losses: Losses| losses.iter().any(|sum| sum.count > 0).then_some(losses);
-    Ok(Scored {
+    Scored {
         captions: some(captions),
         pictures: some(pictures),
-    })
+    }
 }
 
 /// What these very captions cost when each token is coded by its frequency among them.
