@@ -1,6 +1,7 @@
 //! Pictures for the trainer: the features of a frozen CNN, computed once and kept; or pixels, when the CNN is trained. And
 //! the shrunk pictures that the image generator learns to draw.
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -152,6 +153,23 @@ impl Gallery {
     ///
     /// As [`Self::picture`].
     pub fn fill(&self, paths: &[PathBuf], workers: usize, bar: &ProgressBar) -> anyhow::Result<()> {
+        if self.thumbnails {
+            // What is kept already is read once more than needed, which costs little.
+            let part = paths.len().div_ceil(workers.max(1)).max(1);
+            std::thread::scope(|scope| -> anyhow::Result<()> {
+                let parts: Vec<_> = (paths.chunks(part))
+                    .map(|part| {
+                        scope.spawn(|| {
+                            part.iter()
+                                .try_for_each(|path| self.thumbnail(path).map(drop))
+                        })
+                    })
+                    .collect();
+                parts
+                    .into_iter()
+                    .try_for_each(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            })?;
+        }
         let Encoder::Features(features) = &self.encoder else {
             return Ok(());
         };
