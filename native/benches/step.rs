@@ -2,7 +2,7 @@
 //!
 //! The sizes are those of `configs/muse-small.toml` with MiniLM (the weights are random: they take the same time); 40 posts
 //! of 40 pieces and 28 words, each with entities, a sentiment and the kept features of a photo of its own. At the end the
-//! parts are printed as shares of the step, which has no decoders; theirs (`configs/muse-decoders.toml`, captions of 14 words)
+//! parts are printed as shares of the step, which has no decoders; theirs (captions of 14 words)
 //! come on top.
 
 use std::hint::black_box;
@@ -136,7 +136,7 @@ fn parts(bench: &mut Bench) {
             ["negative", "neutral", "positive"]
                 .map(String::from)
                 .to_vec(),
-            Some(decoders_config()),
+            Some(decoders_config(&config)),
         )
         .expect("the configuration");
     let muse = Muse::new(&model, &inner).expect("the configuration");
@@ -364,10 +364,13 @@ fn settings() -> TrainConfig {
     config
 }
 
-/// The decoders of `configs/muse-decoders.toml`, with a vocabulary of their data's size.
-fn decoders_config() -> DecodersConfig {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/muse-decoders.toml");
-    let config = TrainConfig::load(&path, &[]).expect("the configuration");
+/// The decoders of the configuration, with a vocabulary of its data's size.
+fn decoders_config(config: &TrainConfig) -> DecodersConfig {
+    let mut config = config.clone();
+    (
+        config.train.weights.captioning,
+        config.train.weights.generation,
+    ) = (1.0, 1.0);
     let decoders = config.decoders(|_| Ok(Vocabulary::of_size(TOKENS)));
     decoders.expect("the sizes").expect("both decoders")
 }
