@@ -1,16 +1,22 @@
 //! The configuration file of a training run.
 
+mod overrides;
+mod sections;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use muse_core::captioner::{CaptionerConfig, Vocabulary};
-use muse_core::config::{BertConfig, CnnKind, ExchangeConfig, ImageConfig, MuseConfig};
+use muse_core::config::{ImageConfig, MuseConfig};
 use muse_core::decoders::{CaptionerDecoder, DecodersConfig};
-use muse_core::pixel_cnn::PixelCnnConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::data::Source;
+use self::overrides::{parse_value, set};
+pub use self::sections::{
+    CacheSection, CaptionerSection, DataSection, DecodersSection, ImageSection, LossWeights,
+    ModelSection, Rates, TextSection, TrainSection, Tune,
+};
 
 /// A run: the model's shape, the training's settings, the data. Paths are relative to the file's folder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,271 +37,6 @@ pub struct TrainConfig {
     /// The folder that relative paths start from; not part of the file.
     #[serde(skip)]
     pub base: PathBuf,
-}
-
-/// The model's shape and its pretrained encoders.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelSection {
-    /// The text window N in pieces, at most 64.
-    #[serde(default = "sixty_four")]
-    pub max_pieces: usize,
-    /// Add an embedding of each word's shape.
-    #[serde(default)]
-    pub word_shapes: bool,
-    /// Dropout of the fused rows and of the sentiment head.
-    #[serde(default = "half")]
-    pub fusion_dropout: f64,
-    /// The text encoder.
-    pub text: TextSection,
-    /// The image encoder.
-    pub image: ImageSection,
-    /// The CrossTransformer.
-    pub exchange: ExchangeConfig,
-    /// The decoders; which of them there are is said by their weights in the objective.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decoders: Option<DecodersSection>,
-    /// Tags, when they shall not be read from the data (`muse info` without data, say).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
-    /// Sentiment classes, when they shall not be read from the data.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub classes: Vec<String>,
-}
-
-/// The text encoder: a Hugging Face folder, or sizes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TextSection {
-    /// Folder with `config.json`, `model.safetensors` and `tokenizer.json`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub folder: Option<PathBuf>,
-    /// Sizes, for a folder that is not at hand (`muse info`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sizes: Option<BertConfig>,
-}
-
-/// The image encoder.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImageSection {
-    /// Which network.
-    pub encoder: CnnKind,
-    /// Its weights, `.pth` or `.safetensors`.
-    pub weights: PathBuf,
-    /// Side of the input in pixels, when it is not the network's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<usize>,
-    /// What of it is trained.
-    #[serde(default)]
-    pub tune: Tune,
-}
-
-/// The decoders' sizes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DecodersSection {
-    /// Standard deviation of the noise on the embeddings.
-    #[serde(default = "one")]
-    pub noise: f64,
-    /// The captioner.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub captioner: Option<CaptionerSection>,
-    /// The image generator.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generator: Option<PixelCnnConfig>,
-}
-
-/// The captioner's sizes and vocabulary.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CaptionerSection {
-    /// Width of the attention.
-    pub attention: usize,
-    /// Width of a token's embedding.
-    pub embedding: usize,
-    /// Width of the LSTM.
-    pub hidden: usize,
-    /// Dropout before the vocabulary.
-    #[serde(default = "half")]
-    pub dropout: f64,
-    /// How often a word piece must occur in the training captions to be in the vocabulary.
-    #[serde(default = "two")]
-    pub least: usize,
-    /// The vocabulary's size, for data that are not at hand (`muse info`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tokens: Option<usize>,
-}
-
-/// What of the image encoder is trained.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Tune {
-    /// Nothing: its features are computed once and kept.
-    #[default]
-    Frozen,
-    /// The last so many stages.
-    Last(usize),
-    /// Everything.
-    Whole,
-}
-
-/// The training's settings.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainSection {
-    /// Passes over the data.
-    pub epochs: usize,
-    /// Samples in a batch.
-    pub batch_size: usize,
-    /// Share of all steps in which the rates rise to their peak; then they fall to 0.
-    #[serde(default = "tenth")]
-    pub warmup: f64,
-    /// AdamW's weight decay; biases, normalisations and single rows have none.
-    #[serde(default = "hundredth")]
-    pub weight_decay: f64,
-    /// The greatest norm of all gradients together.
-    #[serde(default = "one")]
-    pub clip: f64,
-    /// Peak learning rates.
-    pub rates: Rates,
-    /// Weights of the heads and decoders in the objective.
-    #[serde(default)]
-    pub weights: LossWeights,
-    /// Share of the captions with entity labels and no picture that are shown a random photo of the data, so that a
-    /// wrong photo does no harm.
-    #[serde(default)]
-    pub stray_photos: f64,
-    /// Share of the pictures that are withheld, so that their absence does no harm.
-    #[serde(default)]
-    pub withheld_photos: f64,
-    /// Feed the decoders a constant instead of the embeddings: a control, which shows what they owe to them.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub blind_decoders: bool,
-    /// Worker threads that prepare batches.
-    #[serde(default = "two")]
-    pub workers: usize,
-}
-
-/// Peak learning rates.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rates {
-    /// Text encoder.
-    pub text: f64,
-    /// Image encoder, where it is trained.
-    pub image: f64,
-    /// CrossTransformer, projection and the learned rows.
-    pub exchange: f64,
-    /// Heads and word shapes.
-    pub heads: f64,
-    /// CRF.
-    pub crf: f64,
-    /// Decoders.
-    #[serde(default = "thousandth")]
-    pub decoders: f64,
-}
-
-/// Weights of the objective's parts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LossWeights {
-    /// CRF negative log-likelihood of a sentence.
-    #[serde(default = "one")]
-    pub entities: f64,
-    /// Cross-entropy of a post.
-    #[serde(default = "one")]
-    pub sentiment: f64,
-    /// α, of the captioner's loss; 0 leaves the captioner out.
-    #[serde(default)]
-    pub captioning: f64,
-    /// β, of the image generator's loss; 0 leaves the generator out.
-    #[serde(default)]
-    pub generation: f64,
-}
-
-impl Default for LossWeights {
-    fn default() -> Self {
-        Self {
-            entities: 1.0,
-            sentiment: 1.0,
-            captioning: 0.0,
-            generation: 0.0,
-        }
-    }
-}
-
-/// Where the features of a frozen image encoder are kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CacheSection {
-    /// The folder.
-    #[serde(default = "cache_folder")]
-    pub folder: PathBuf,
-    /// Its greatest size in megabytes; the longest unused features go first.
-    #[serde(default = "cache_limit")]
-    pub limit_mb: u64,
-}
-
-impl Default for CacheSection {
-    fn default() -> Self {
-        Self {
-            folder: cache_folder(),
-            limit_mb: cache_limit(),
-        }
-    }
-}
-
-/// The data.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DataSection {
-    /// What is trained on, all mixed.
-    #[serde(default)]
-    pub train: Vec<Source>,
-    /// What is scored after each epoch, one by one and pooled.
-    #[serde(default)]
-    pub valid: Vec<Source>,
-}
-
-fn sixty_four() -> usize {
-    64
-}
-
-fn half() -> f64 {
-    0.5
-}
-
-fn tenth() -> f64 {
-    0.1
-}
-
-fn hundredth() -> f64 {
-    0.01
-}
-
-fn thousandth() -> f64 {
-    0.001
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-fn two() -> usize {
-    2
-}
-
-fn cache_folder() -> PathBuf {
-    PathBuf::from("../.cache/features")
-}
-
-fn cache_limit() -> u64 {
-    4096
 }
 
 impl TrainConfig {
@@ -498,54 +239,6 @@ impl TrainConfig {
         config.validate()?;
         Ok(config)
     }
-}
-
-/// A value as TOML has it (`3`, `1e-4`, `true`, `[1, 2]`, `"x"`), or else a plain string.
-fn parse_value(text: &str) -> toml::Value {
-    match toml::from_str::<toml::Table>(&format!("v = {text}")) {
-        Ok(mut table) => table.remove("v").expect("the one key"),
-        Err(_) => toml::Value::String(text.to_owned()),
-    }
-}
-
-/// Sets `a.b.0.c`, walking tables by name and arrays by number. The last name may be new; serde refuses what it does not know.
-fn set(root: &mut toml::Value, key: &str, value: toml::Value) -> anyhow::Result<()> {
-    let mut at = root;
-    let mut names = key.split('.').peekable();
-    while let Some(name) = names.next() {
-        at = match at {
-            toml::Value::Table(table) => {
-                if names.peek().is_none() {
-                    table.insert(name.to_owned(), value);
-                    return Ok(());
-                }
-                let next = table
-                    .entry(name)
-                    .or_insert_with(|| toml::Value::Table(toml::Table::new()));
-                // A setting that is a word or a table, such as `tune`, may change from one to the other.
-                if !next.is_table() && !next.is_array() {
-                    *next = toml::Value::Table(toml::Table::new());
-                }
-                next
-            }
-            toml::Value::Array(items) => {
-                let length = items.len();
-                let index: usize = name
-                    .parse()
-                    .with_context(|| format!("{name:?} must be the number of an entry"))?;
-                let item = items
-                    .get_mut(index)
-                    .with_context(|| format!("there is no entry {index}, only {length}"))?;
-                if names.peek().is_none() {
-                    *item = value;
-                    return Ok(());
-                }
-                item
-            }
-            _ => bail!("{name:?} is looked for in a list's entry that is not a table"),
-        };
-    }
-    bail!("the key is empty")
 }
 
 #[cfg(test)]
