@@ -27,6 +27,8 @@ use burn::tensor::activation::{relu, sigmoid, softmax};
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::dropout::draw;
+
 pub use beam::Beam;
 pub use captions::Captions;
 pub use vocabulary::{END, PAD, START, UNKNOWN, Vocabulary, VocabularyError};
@@ -199,7 +201,7 @@ impl Captioner {
         }
     }
 
-    /// Logits and attention of each step of `captions`, with `regions` `[B, R, d]`.
+    /// Logits and attention of each step of `captions`, with `regions` `[B, R, d]`; without dropout.
     pub fn forward(&self, regions: Tensor<3>, captions: &Captions) -> Captioned {
         let packed = self.run(regions, captions);
         Captioned {
@@ -215,24 +217,49 @@ impl Captioner {
 
     /// The parts of [`Self::loss`].
     pub fn losses(&self, regions: Tensor<3>, captions: &Captions) -> CaptionLoss {
+        let kept = self.draw(captions, &regions.device());
+        self.losses_keeping(regions, captions, kept)
+    }
+
+    /// [`Self::losses`] with a dropout that was drawn before.
+    pub(crate) fn losses_keeping(
+        &self,
+        regions: Tensor<3>,
+        captions: &Captions,
+        kept: Option<Tensor<2>>,
+    ) -> CaptionLoss {
         let packed = self.run(regions, captions);
         let looked = captions.total(packed.attention); // [B, R]
         CaptionLoss {
-            cross_entropy: self.surprises(packed.hidden, captions).mean(),
+            cross_entropy: self.surprises(packed.hidden, captions, kept).mean(),
             overlooked: (looked.neg() + 1.0).square().mean(),
         }
     }
 
-    /// Cross-entropy of each caption, summed over its real target tokens (nats), `[B]`.
+    /// Cross-entropy of each caption, summed over its real target tokens (nats), `[B]`; without dropout.
     pub fn cross_entropies(&self, regions: Tensor<3>, captions: &Captions) -> Tensor<1> {
         let packed = self.run(regions, captions);
         captions
-            .total(self.surprises(packed.hidden, captions))
+            .total(self.surprises(packed.hidden, captions, None))
             .squeeze_dim::<1>(1)
     }
 
+    /// Draws the dropout of the hidden states before the vocabulary, `[P, H]`; `None` when nothing is dropped.
+    pub(crate) fn draw(&self, captions: &Captions, device: &Device) -> Option<Tensor<2>> {
+        let [hidden, _] = self.vocabulary.weight.lazy_shape().dims();
+        draw(&self.dropout, [captions.targets(), hidden], device)
+    }
+
     /// Cross-entropy of each packed target, `[P, 1]`.
-    fn surprises(&self, hidden: Tensor<2>, captions: &Captions) -> Tensor<2> {
+    fn surprises(
+        &self,
+        mut hidden: Tensor<2>,
+        captions: &Captions,
+        kept: Option<Tensor<2>>,
+    ) -> Tensor<2> {
+        if let Some(kept) = kept {
+            hidden = hidden * kept;
+        }
         cross_entropy(self.logits(hidden), captions.targets.clone())
     }
 
@@ -298,7 +325,7 @@ impl Captioner {
 
     /// Of hidden states `[n, H]` the logits `[n, V]` of what comes next.
     fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        self.vocabulary.forward(self.dropout.forward(hidden))
+        self.vocabulary.forward(hidden)
     }
 }
 

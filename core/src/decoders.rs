@@ -11,6 +11,7 @@
 
 mod describer;
 mod pairs;
+mod part;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +27,9 @@ use crate::pixel_cnn::{PixelCnn, PixelCnnConfig};
 use crate::weights::{NamedTensor, StateDict, state_dict};
 
 pub use self::describer::{Describer, MissingDecoder, SeenPhoto};
-pub use self::pairs::{Pair, Pairs, Thumbnail};
+use self::pairs::Rows;
+pub use self::pairs::{Pair, Pairs, Thumbnail, Together};
+pub use self::part::Part;
 
 /// What the names of the decoders' weights begin with in a model file.
 pub const PREFIX: &str = "decoders.";
@@ -116,15 +119,6 @@ pub struct Decoders {
     pub generator: Option<PixelCnn>,
 }
 
-/// The decoders' parts of the objective, `[1]` each.
-#[derive(Clone, Debug, Default)]
-pub struct DecoderLosses {
-    /// L_it; `None` without a captioner, or without a caption in the batch.
-    pub captioning: Option<Tensor<1>>,
-    /// L_ti, mean nats of a sub-pixel; `None` without a generator, or without a picture in the batch.
-    pub generation: Option<Tensor<1>>,
-}
-
 /// How well the decoders do on the pairs of a batch, one value for each pair that has one, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DecoderScores {
@@ -161,69 +155,33 @@ impl Decoders {
         self.mlp.forward(self.noise.forward(text))
     }
 
-    /// The decoders' parts of the objective. With `blind` they are fed a constant instead of the embeddings: a control that
-    /// shows what they owe to them.
-    pub fn losses(&self, encoded: &Encoded, pairs: &Pairs, blind: bool) -> DecoderLosses {
-        let captioning = match (&self.captioner, &pairs.captions) {
-            (Some(captioner), Some(captions)) => {
-                let regions = self.regions_of(encoded, &captions.rows, blind);
-                Some(captioner.loss(regions, &captions.tokens))
-            }
-            _ => None,
-        };
-        let generation = match (&self.generator, &pairs.pictures) {
-            (Some(generator), Some(pictures)) => {
-                let condition = self.condition_of(encoded, &pictures.rows, blind);
-                Some(generator.loss(pictures.pixels.clone(), condition))
-            }
-            _ => None,
-        };
-        DecoderLosses {
-            captioning,
-            generation,
-        }
-    }
-
-    /// The decoders' losses pair by pair, without the attention's term. Waits for the device (native only).
+    /// The decoders' losses pair by pair, without the attention's term. With `blind` as in [`Self::parts`]. Waits for the
+    /// device (native only).
     pub fn scores(&self, encoded: &Encoded, pairs: &Pairs, blind: bool) -> DecoderScores {
         let read = |losses: Tensor<1>| {
             let data = losses.into_data().convert::<f32>();
             data.try_to_vec::<f32>().unwrap_or_default()
         };
         let mut scores = DecoderScores::default();
-        if let (Some(captioner), Some(captions)) = (&self.captioner, &pairs.captions) {
-            let regions = self.regions_of(encoded, &captions.rows, blind);
-            let sums = read(captioner.cross_entropies(regions, &captions.tokens));
-            let counts = captions.tokens.lengths().iter().copied();
-            scores.captions = (captions.samples.iter().copied())
-                .zip(sums)
-                .zip(counts)
-                .map(|((sample, sum), count)| (sample, sum, count))
-                .collect();
+        if let Some(captioner) = &self.captioner {
+            for group in &pairs.captions {
+                let regions = self.regions_of(encoded, &group.rows, blind);
+                let sums = read(captioner.cross_entropies(regions, &group.tokens));
+                let counts = group.tokens.lengths().iter().copied();
+                let losses = (group.samples.iter().zip(sums)).zip(counts);
+                let losses = losses.map(|((&sample, sum), count)| (sample, sum, count));
+                scores.captions.extend(losses);
+            }
         }
-        if let (Some(generator), Some(pictures)) = (&self.generator, &pairs.pictures) {
-            let condition = self.condition_of(encoded, &pictures.rows, blind);
-            let nats = read(generator.losses(pictures.pixels.clone(), condition));
-            scores.pictures = pictures.samples.iter().copied().zip(nats).collect();
+        if let Some(generator) = &self.generator {
+            for group in &pairs.pictures {
+                let condition = self.condition_of(encoded, &group.rows, blind);
+                let nats = read(generator.losses(group.pixels.clone(), condition));
+                let losses = group.samples.iter().copied().zip(nats);
+                scores.pictures.extend(losses);
+            }
         }
         scores
-    }
-
-    fn regions_of(&self, encoded: &Encoded, rows: &pairs::Rows, blind: bool) -> Tensor<3> {
-        let image = encoded.image.clone().select(0, rows.clone());
-        match blind {
-            true => self.mlp.forward(image.zeros_like()),
-            false => self.regions(image),
-        }
-    }
-
-    fn condition_of(&self, encoded: &Encoded, rows: &pairs::Rows, blind: bool) -> Tensor<2> {
-        let text = encoded.text.clone().narrow(1, 0, 1).squeeze_dim::<2>(1);
-        let text = text.select(0, rows.clone());
-        match blind {
-            true => self.mlp.forward(text.zeros_like()),
-            false => self.condition(text),
-        }
     }
 
     /// The weights under the names that a model file gives them.

@@ -16,6 +16,7 @@ pub mod captioner;
 pub mod config;
 pub mod crf;
 pub mod decoders;
+mod dropout;
 pub mod exchange;
 pub mod file;
 pub mod image;

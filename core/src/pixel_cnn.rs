@@ -28,9 +28,8 @@ pub const SIDE: usize = 32;
 /// The paper's three resolutions; a side is halved between them.
 const LEVELS: usize = 3;
 
-/// Pictures that go through the network together. A layer's numbers for 40 of them outgrow a CPU's caches and what its
-/// allocator keeps at hand: parts of 8 take a quarter off a training step on Flex; those of 20 or 4 take less off.
-const TOGETHER: usize = 8;
+/// Pictures that best go through the network together on a CPU: the numbers of a layer for more of them outgrow its caches.
+pub const TOGETHER: usize = 10;
 
 /// Sizes of a [`PixelCnn`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +66,9 @@ pub struct PixelCnn {
     ul_double: Vec<TransposedConv>,
     last: Conv,
 }
+
+/// What dropout multiplies the channels of each block with, in the order in which the blocks run.
+pub(crate) type Kept = Vec<Option<Tensor<3>>>;
 
 /// The blocks of one resolution on one side, of both streams.
 #[derive(Module, Debug)]
@@ -128,20 +130,27 @@ impl PixelCnn {
     /// - `condition`: `[B, d]`
     /// - returns `[B, 10·mixtures, S, S]`, as [`mixture::negative_log_likelihood`] takes them
     pub fn forward(&self, pixels: Tensor<4>, condition: Tensor<2>) -> Tensor<4> {
-        self.logits(pixels, condition).permute([0, 3, 1, 2])
+        let kept = self.draw(pixels.dims()[0], &pixels.device());
+        let logits = self.run(pixels, condition, kept, |_, _, _| {});
+        logits.permute([0, 3, 1, 2])
     }
 
     /// Mean nats of a sub-pixel for each picture, `[B]`; divided by ln 2 that is bits per dimension. Shapes as in
     /// [`Self::forward`].
     pub fn losses(&self, pixels: Tensor<4>, condition: Tensor<2>) -> Tensor<1> {
-        let pixels = pixels.split(TOGETHER, 0).into_iter();
-        let losses = pixels.zip(condition.split(TOGETHER, 0));
-        Tensor::cat(losses.map(|(x, c)| self.losses_together(x, c)).collect(), 0)
+        let kept = self.draw(pixels.dims()[0], &pixels.device());
+        self.losses_keeping(pixels, condition, kept)
     }
 
-    fn losses_together(&self, pixels: Tensor<4>, condition: Tensor<2>) -> Tensor<1> {
+    /// [`Self::losses`] with a dropout that was drawn before.
+    pub(crate) fn losses_keeping(
+        &self,
+        pixels: Tensor<4>,
+        condition: Tensor<2>,
+        kept: Kept,
+    ) -> Tensor<1> {
         let [batch, colours, height, width] = pixels.dims();
-        let logits = self.logits(pixels.clone(), condition);
+        let logits = self.run(pixels.clone(), condition, kept, |_, _, _| {});
         let numbers = logits.dims()[3];
         let count = batch * height * width;
         let pixels = pixels.permute([0, 2, 3, 1]).reshape([count, colours]);
@@ -157,28 +166,37 @@ impl PixelCnn {
         self.losses(pixels, condition).mean()
     }
 
-    /// [`Self::forward`] with the channels last, `[B, S, S, 10·mixtures]`.
-    fn logits(&self, pixels: Tensor<4>, condition: Tensor<2>) -> Tensor<4> {
-        self.run(pixels, condition, |_, _, _| {})
+    /// Draws the dropout of a batch.
+    pub(crate) fn draw(&self, batch: usize, device: &Device) -> Kept {
+        let stages = self.down.iter().chain(&self.up);
+        stages
+            .flat_map(|stage| stage.u.iter().zip(&stage.ul))
+            .flat_map(|(u, ul)| [u.draw(batch, device), ul.draw(batch, device)])
+            .collect()
     }
 
     /// What each stage gives, `[B, H, W, filters]` under its name: for tests and figures. Shapes as in [`Self::forward`].
     pub fn stages(&self, pixels: Tensor<4>, condition: Tensor<2>) -> Vec<(String, Tensor<4>)> {
         let mut stages = Vec::new();
-        self.run(pixels, condition, |name, x, grid| {
+        let kept = self.draw(pixels.dims()[0], &pixels.device());
+        self.run(pixels, condition, kept, |name, x, grid| {
             stages.push((name.to_owned(), grid.disclose(x.clone())));
         });
         stages
     }
 
-    /// [`Self::logits`], showing `observe` the name of every stage, the values of its stream and their grid.
+    /// [`Self::forward`] with the channels last, `[B, S, S, 10·mixtures]`, showing `observe` the name of every stage, the
+    /// values of its stream and their grid.
     fn run(
         &self,
         pixels: Tensor<4>,
         condition: Tensor<2>,
+        kept: Kept,
         mut observe: impl FnMut(&str, &Tensor<2>, &Grid),
     ) -> Tensor<4> {
         let [batch, _, height, width] = pixels.dims();
+        let mut kept = kept.into_iter();
+        let mut keep = || kept.next().flatten();
         let mut grid = Grid::new(batch, height, width, &pixels.device());
         // The constant channel tells the first layers where the picture ends.
         let colours = grid.enclose(pixels.permute([0, 2, 3, 1]));
@@ -197,8 +215,8 @@ impl PixelCnn {
         let mut saved = vec![(u.clone(), ul.clone())];
         for (level, stage) in self.down.iter().enumerate() {
             for (u_block, ul_block) in stage.u.iter().zip(&stage.ul) {
-                u = u_block.forward(&u, &[], &condition, &grid);
-                ul = ul_block.forward(&ul, &[&u], &condition, &grid);
+                u = u_block.forward(&u, &[], &condition, keep(), &grid);
+                ul = ul_block.forward(&ul, &[&u], &condition, keep(), &grid);
                 saved.push((u.clone(), ul.clone()));
             }
             observe(&format!("down.{level}.u"), &u.value, &grid);
@@ -224,8 +242,8 @@ impl PixelCnn {
                 let Some((u_skip, ul_skip)) = saved.pop() else {
                     unreachable!("the way up has as many blocks as the way down has saved layers");
                 };
-                u = u_block.forward(&u, &[&u_skip], &condition, &grid);
-                ul = ul_block.forward(&ul, &[&u, &ul_skip], &condition, &grid);
+                u = u_block.forward(&u, &[&u_skip], &condition, keep(), &grid);
+                ul = ul_block.forward(&ul, &[&u, &ul_skip], &condition, keep(), &grid);
             }
             observe(&format!("up.{level}.u"), &u.value, &grid);
             observe(&format!("up.{level}.ul"), &ul.value, &grid);

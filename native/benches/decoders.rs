@@ -5,76 +5,42 @@
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{Criterion, SamplingMode};
-use muse_core::captioner::{Captioner, CaptionerConfig, Captions};
+use muse::train::config::LossWeights;
+use muse::train::decode::learn;
+use muse::train::workers::Workers;
+use muse_core::batch::Example;
+use muse_core::captioner::{CaptionerConfig, Vocabulary};
+use muse_core::decoders::{
+    CaptionerDecoder, Decoders, DecodersConfig, Pair, Pairs, Thumbnail, Together,
+};
+use muse_core::model::Encoded;
 use muse_core::pixel_cnn::{PixelCnn, PixelCnnConfig, SIDE};
+use muse_core::text::tokenizer::EncodedText;
 
 /// Pictures and captions of a batch.
-/// That of the binary.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const BATCH: usize = 40;
 /// Width of the model.
 const WIDTH: usize = 384;
-
-fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
-    captioner(&mut criterion);
-    generator(&mut criterion);
-    painting(&mut criterion);
-    criterion.final_summary();
-}
-
-/// Captions of 16 tokens, start and end among them.
-fn captioner(criterion: &mut Criterion) {
-    const REGIONS: usize = 64;
-    const VOCABULARY: usize = 4000;
-    const TOKENS: usize = 16;
-    let config = CaptionerConfig {
-        attention: 256,
-        embedding: 256,
-        hidden: 256,
-        dropout: 0.5,
-    };
-    let inner = Device::flex();
-    let device = inner.clone().autodiff();
-    device.seed(1);
-    let captioner = Captioner::new(&config, WIDTH, VOCABULARY, &inner)
-        .train()
-        .set_require_grad(true);
-    let regions = Tensor::<3>::random(
-        [BATCH, REGIONS, WIDTH],
-        Distribution::Normal(0.0, 1.0),
-        &device,
-    )
-    .require_grad();
-    let sentences: Vec<Vec<u32>> = (0..BATCH)
-        .map(|place| {
-            let words = (1..TOKENS - 1).map(|at| (4 + (613 * place + 31 * at) % 3990) as u32);
-            std::iter::once(1).chain(words).chain([2]).collect()
-        })
-        .collect();
-    let mut group = criterion.benchmark_group("captioner");
-    group
-        .sample_size(20)
-        .sampling_mode(SamplingMode::Flat)
-        .warm_up_time(Duration::from_secs(1))
-        .measurement_time(Duration::from_secs(6));
-    group.bench_function("forward and backward", |bencher| {
-        bencher.iter(|| {
-            let captions = Captions::new(&sentences, VOCABULARY, &device);
-            black_box(captioner.loss(regions.clone(), &captions).backward())
-        });
-    });
-    group.finish();
-}
+/// Regions of a picture.
+const REGIONS: usize = 64;
+/// Tokens that the captioner knows.
+const VOCABULARY: usize = 4000;
+/// Tokens of a caption, start and end among them.
+const TOKENS: usize = 16;
 
 /// The sizes of `configs/muse-decoders.toml`.
+const CAPTIONER: CaptionerConfig = CaptionerConfig {
+    attention: 256,
+    embedding: 256,
+    hidden: 256,
+    dropout: 0.5,
+};
 const GENERATOR: PixelCnnConfig = PixelCnnConfig {
     blocks: 1,
     filters: 24,
@@ -82,29 +48,84 @@ const GENERATOR: PixelCnnConfig = PixelCnnConfig {
     dropout: 0.5,
 };
 
-fn generator(criterion: &mut Criterion) {
+fn main() {
+    muse::memory::keep();
+    let mut criterion = Criterion::default().configure_from_args();
+    learning(&mut criterion, "captioner", Some(CAPTIONER), None);
+    learning(&mut criterion, "generator", None, Some(GENERATOR));
+    painting(&mut criterion);
+    criterion.final_summary();
+}
+
+/// A decoder's part in a training step, as the trainer does it; what it reads and the dropout's numbers are there.
+fn learning(
+    criterion: &mut Criterion,
+    name: &str,
+    captioner: Option<CaptionerConfig>,
+    generator: Option<PixelCnnConfig>,
+) {
     let inner = Device::flex();
     let device = inner.clone().autodiff();
     device.seed(1);
-    let generator = PixelCnn::new(&GENERATOR, WIDTH, &inner)
+    let sizes = DecodersConfig {
+        noise: 0.0,
+        captioner: captioner.map(|sizes| CaptionerDecoder {
+            sizes,
+            vocabulary: Vocabulary::of_size(VOCABULARY),
+        }),
+        generator,
+    };
+    let decoders = Decoders::new(&sizes, WIDTH, &inner)
         .train()
         .set_require_grad(true);
-    let random = Distribution::Uniform(-1.0, 1.0);
-    let pixels = Tensor::<4>::random([BATCH, 3, SIDE, SIDE], random, &device);
-    let condition = Tensor::<2>::random([BATCH, WIDTH], random, &device).require_grad();
-    let mut group = criterion.benchmark_group("generator");
+    let rows = |rows| {
+        let normal = Distribution::Normal(0.0, 1.0);
+        Tensor::<3>::random([BATCH, rows, WIDTH], normal, &device)
+    };
+    let encoded = Encoded {
+        text: rows(1),
+        image: rows(REGIONS),
+    };
+    let examples: Vec<Example> = (0..BATCH).map(example).collect();
+    let pairs = Pairs::new(&examples, &sizes, Together::CPU, &device).expect("pairs");
+    let parts = decoders.parts(&encoded, &pairs, false);
+    let weights = LossWeights {
+        captioning: 1.0,
+        generation: 1.0,
+        ..LossWeights::default()
+    };
+    let workers = Workers::new(rayon::current_num_threads()).expect("threads");
+    let mut group = criterion.benchmark_group(name);
     group
-        .sample_size(10)
+        .sample_size(20)
         .sampling_mode(SamplingMode::Flat)
         .warm_up_time(Duration::from_secs(3))
         .measurement_time(Duration::from_secs(12));
     group.bench_function("forward and backward", |bencher| {
-        bencher.iter(|| {
-            let loss = generator.loss(pixels.clone(), condition.clone());
-            black_box(loss.backward())
-        });
+        bencher.iter(|| black_box(learn(&decoders, &parts, &weights, &workers)).gradients);
     });
     group.finish();
+}
+
+fn example(place: usize) -> Example {
+    let text = EncodedText {
+        pieces: vec![1, 2, 3],
+        shapes: vec![0; 3],
+        first_pieces: vec![1],
+    };
+    let words = (1..TOKENS - 1).map(|at| (4 + (613 * place + 31 * at) % 3990) as u32);
+    // Noise: a linear congruential generator's upper bits.
+    let mut state = place as u32;
+    let noise = (0..Thumbnail::LENGTH).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    let mut example = Example::unlabelled(text, None);
+    example.pair = Some(Pair {
+        tokens: Some(std::iter::once(1).chain(words).chain([2]).collect()),
+        thumbnail: Thumbnail::from_bytes(noise.collect()).map(Arc::new),
+    });
+    example
 }
 
 /// Pictures painted from caches, beside the full pass that each of a picture's pixels would take without them.

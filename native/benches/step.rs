@@ -19,20 +19,18 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode};
 use half::f16;
 use muse::train::config::{TextSection, TrainConfig};
+use muse::train::decode::learn;
 use muse::train::feed::StepInput;
 use muse::train::freeze;
 use muse::train::learner::{Trainee, optimizer, schedule};
+use muse::train::workers::Workers;
 use muse_core::batch::{Batch, Example, Picture, REGIONS};
 use muse_core::captioner::Vocabulary;
 use muse_core::config::{BertConfig, MuseConfig};
-use muse_core::decoders::{Decoders, DecodersConfig, Pair, Pairs, Thumbnail};
+use muse_core::decoders::{Decoders, DecodersConfig, Pair, Pairs, Thumbnail, Together};
 use muse_core::exchange::{Copies, CrossTransformer, Crossed, Stream, scores};
 use muse_core::model::{Encoded, Muse};
 use muse_core::text::tokenizer::EncodedText;
-
-/// That of the binary.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const POSTS: usize = 40;
 const PIECES: usize = 40;
@@ -41,6 +39,7 @@ const CAPTION: usize = 14;
 const TOKENS: usize = 4000;
 
 fn main() {
+    muse::memory::keep();
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("step");
     group
@@ -254,10 +253,14 @@ fn parts(bench: &mut Bench) {
     let decoders = Decoders::new(&sizes, d, &inner)
         .train()
         .set_require_grad(true);
+    let mut weighted = config.train.clone();
+    (weighted.weights.captioning, weighted.weights.generation) = (0.5, 0.5);
+    let workers = || Workers::new(rayon::current_num_threads()).expect("threads");
     let encoded = || Encoded {
         text: random([POSTS, PIECES, d]),
         image: random([POSTS, REGIONS, d]),
     };
+    let side_by_side = workers();
     for (name, captioner) in [("captioner", true), ("image generator", false)] {
         // One decoder's pairs at a time, so that the other has nothing to do.
         let pairs = examples.iter().cloned().map(|mut example| {
@@ -268,11 +271,15 @@ fn parts(bench: &mut Bench) {
             }
             example
         });
-        let pairs = Pairs::new(&pairs.collect::<Vec<_>>(), &sizes, &device).expect("pairs");
+        let pairs: Vec<Example> = pairs.collect();
+        let pairs = Pairs::new(&pairs, &sizes, Together::CPU, &device).expect("pairs");
         bench.part(name, encoded, |encoded| {
-            let losses = decoders.losses(&encoded, &pairs, false);
-            let loss = losses.captioning.or(losses.generation).expect("a loss");
-            loss.backward()
+            let parts = decoders.parts(&encoded, &pairs, false);
+            let decoded = learn(&decoders, &parts, &weighted.weights, &side_by_side);
+            (
+                decoded.carrier.expect("a part").backward(),
+                decoded.gradients,
+            )
         });
     }
 
@@ -280,14 +287,13 @@ fn parts(bench: &mut Bench) {
         examples: examples.clone(),
         seed: 1,
     };
-    let mut weighted = config.train.clone();
-    (weighted.weights.captioning, weighted.weights.generation) = (0.5, 0.5);
     let all = Trainee::new(
         (muse.clone(), Some(decoders)),
         model.clone(),
         &weighted,
         0,
         &device,
+        (Together::CPU, workers()),
     );
     bench.part(
         "forward and backward with decoders",
@@ -298,7 +304,14 @@ fn parts(bench: &mut Bench) {
     let mut model = model;
     model.decoders = None;
     let input = whole;
-    let trainee = Trainee::new((muse, None), model, &config.train, 0, &device);
+    let trainee = Trainee::new(
+        (muse, None),
+        model,
+        &config.train,
+        0,
+        &device,
+        (Together::CPU, workers()),
+    );
     let mut optimizer = optimizer(&trainee, &config.train, &device);
     let mut rates = schedule(&config, 1_000_000).expect("the rates");
     // The gradients of one step do for all: their values make no difference to the time.

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use burn::tensor::wgpu::WgpuInitError;
 use burn::tensor::{Device, DeviceKind, DeviceType};
 use clap::ValueEnum;
+use muse_core::decoders::Together;
 
 use crate::output;
 
@@ -41,8 +42,10 @@ pub struct Chosen {
     pub description: String,
     /// How many captions are best tagged at a time. A CPU gains nothing from a larger batch and loses by its padding.
     pub batch_size: usize,
-    /// How many such batches are best tagged side by side. Flex keeps about one core busy; a GPU is busy by itself.
+    /// How many such batches are best tagged, or parts of one learned from, side by side. Flex keeps about one core busy; a GPU is busy by itself.
     pub workers: usize,
+    /// How many pairs a decoder best learns from at a time.
+    pub together: Together,
 }
 
 impl fmt::Display for Chosen {
@@ -85,9 +88,9 @@ fn cpu() -> Chosen {
         device: Device::flex(),
         description: "CPU".into(),
         batch_size: 4,
-        workers: std::thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(MAX_WORKERS),
+        // As many as Flex would share its operations among.
+        workers: rayon::current_num_threads().min(MAX_WORKERS),
+        together: Together::CPU,
     }
 }
 
@@ -142,5 +145,6 @@ fn open(kind: DeviceKind) -> anyhow::Result<Chosen> {
         description: format!("GPU ({})", name.as_deref().unwrap_or("unnamed")),
         batch_size: 32,
         workers: 1,
+        together: Together::GPU,
     })
 }

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod commands;
 pub mod data;
 pub mod device;
+pub mod memory;
 pub mod output;
 pub mod sweep;
 pub mod train;

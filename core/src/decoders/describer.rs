@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
-    CaptionerDecoder, DecoderScores, Decoders, PREFIX, Pair, Pairs, Thumbnail, take_state,
+    CaptionerDecoder, DecoderScores, Decoders, PREFIX, Pair, Pairs, Thumbnail, Together, take_state,
 };
 use crate::batch::{Batch, Example, Picture};
 use crate::captioner::{Captioner, Vocabulary};
@@ -176,7 +176,7 @@ impl Describer {
                 example
             })
             .collect();
-        let Some(pairs) = Pairs::new(&examples, sizes, &self.device) else {
+        let Some(pairs) = Pairs::new(&examples, sizes, Together::CPU, &self.device) else {
             return DecoderScores::default();
         };
         let encoded = self.muse.encode(&self.batch(&examples));

@@ -9,7 +9,7 @@ use crate::batch::Example;
 use crate::captioner::Captions;
 use crate::config::ImagePreparation;
 use crate::image::pixels::{Pixels, prepare};
-use crate::pixel_cnn::SIDE;
+use crate::pixel_cnn::{SIDE, TOGETHER, to_unit};
 
 /// Rows of a batch.
 pub(super) type Rows = Tensor<1, Int>;
@@ -54,13 +54,39 @@ pub struct Pair {
     pub thumbnail: Option<Arc<Thumbnail>>,
 }
 
-/// The pairs of a batch, on the device. P pairs, of which each decoder may read others.
-#[derive(Clone, Debug)]
-pub struct Pairs {
-    pub(super) captions: Option<CaptionPairs>,
-    pub(super) pictures: Option<PicturePairs>,
+/// How many pairs a decoder reads together.
+///
+/// Each group goes forward and backward by itself, so that groups can run side by side and the activations of one are gone
+/// before those of the next come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Together {
+    /// Of the captioner.
+    pub captions: usize,
+    /// Of the image generator.
+    pub pictures: usize,
 }
 
+impl Together {
+    /// Measured on Flex: smaller groups are slower a caption, larger ones leave cores idle.
+    pub const CPU: Self = Self {
+        captions: 20,
+        pictures: TOGETHER,
+    };
+    /// A GPU has the width for all captions; pictures are limited by its memory.
+    pub const GPU: Self = Self {
+        captions: usize::MAX,
+        pictures: TOGETHER,
+    };
+}
+
+/// The pairs of a batch, on the device, in groups. Each decoder may read others.
+#[derive(Clone, Debug)]
+pub struct Pairs {
+    pub(super) captions: Vec<CaptionPairs>,
+    pub(super) pictures: Vec<PicturePairs>,
+}
+
+/// A group that the captioner reads together.
 #[derive(Clone, Debug)]
 pub(super) struct CaptionPairs {
     pub(super) samples: Vec<usize>,
@@ -68,6 +94,7 @@ pub(super) struct CaptionPairs {
     pub(super) tokens: Captions,
 }
 
+/// A group of P that the image generator reads together.
 #[derive(Clone, Debug)]
 pub(super) struct PicturePairs {
     pub(super) samples: Vec<usize>,
@@ -79,16 +106,21 @@ pub(super) struct PicturePairs {
 impl Pairs {
     /// Whether there is something for the captioner.
     pub fn has_captions(&self) -> bool {
-        self.captions.is_some()
+        !self.captions.is_empty()
     }
 
     /// Whether there is something for the image generator.
     pub fn has_pictures(&self) -> bool {
-        self.pictures.is_some()
+        !self.pictures.is_empty()
     }
 
     /// The pairs of `examples`; `None` when there is nothing to learn from.
-    pub fn new(examples: &[Example], config: &DecodersConfig, device: &Device) -> Option<Self> {
+    pub fn new(
+        examples: &[Example],
+        config: &DecodersConfig,
+        together: Together,
+        device: &Device,
+    ) -> Option<Self> {
         let of = |wanted: &dyn Fn(&Pair) -> bool| -> Vec<usize> {
             (examples.iter().enumerate())
                 .filter(|(_, example)| example.pair.as_ref().is_some_and(wanted))
@@ -100,33 +132,38 @@ impl Pairs {
             Tensor::from_data(TensorData::new(rows, [samples.len()]), device)
         };
         let pair = |sample: usize| examples[sample].pair.as_ref();
-        let captions = config.captioner.as_ref().and_then(|captioner| {
-            let samples = of(&|pair| pair.tokens.is_some());
-            let tokens: Vec<Vec<u32>> = (samples.iter())
-                .filter_map(|&sample| pair(sample)?.tokens.clone())
-                .collect();
-            (!samples.is_empty()).then(|| CaptionPairs {
-                rows: rows(&samples),
-                tokens: Captions::new(&tokens, captioner.vocabulary.len(), device),
-                samples,
-            })
-        });
-        let pictures = config.generator.as_ref().and_then(|_| {
-            let samples = of(&|pair| pair.thumbnail.is_some());
-            let pixels: Vec<f32> = (samples.iter())
-                .filter_map(|&sample| pair(sample)?.thumbnail.as_ref())
-                .flat_map(|thumbnail| thumbnail.bytes().iter())
-                .map(|&byte| f32::from(byte) / 127.5 - 1.0)
-                .collect();
-            (!samples.is_empty()).then(|| PicturePairs {
-                rows: rows(&samples),
-                pixels: Tensor::from_data(
-                    TensorData::new(pixels, [samples.len(), 3, SIDE, SIDE]),
-                    device,
-                ),
-                samples,
-            })
-        });
-        (captions.is_some() || pictures.is_some()).then_some(Self { captions, pictures })
+        let mut pairs = Self {
+            captions: Vec::new(),
+            pictures: Vec::new(),
+        };
+        if let Some(captioner) = &config.captioner {
+            let vocabulary = captioner.vocabulary.len();
+            for samples in of(&|pair| pair.tokens.is_some()).chunks(together.captions) {
+                let tokens: Vec<Vec<u32>> = (samples.iter())
+                    .filter_map(|&sample| pair(sample)?.tokens.clone())
+                    .collect();
+                pairs.captions.push(CaptionPairs {
+                    rows: rows(samples),
+                    tokens: Captions::new(&tokens, vocabulary, device),
+                    samples: samples.to_vec(),
+                });
+            }
+        }
+        if config.generator.is_some() {
+            for samples in of(&|pair| pair.thumbnail.is_some()).chunks(together.pictures) {
+                let pixels: Vec<f32> = (samples.iter())
+                    .filter_map(|&sample| pair(sample)?.thumbnail.as_ref())
+                    .flat_map(|thumbnail| thumbnail.bytes().iter())
+                    .map(|&byte| to_unit(byte))
+                    .collect();
+                let shape = [samples.len(), 3, SIDE, SIDE];
+                pairs.pictures.push(PicturePairs {
+                    rows: rows(samples),
+                    pixels: Tensor::from_data(TensorData::new(pixels, shape), device),
+                    samples: samples.to_vec(),
+                });
+            }
+        }
+        (pairs.has_captions() || pairs.has_pictures()).then_some(pairs)
     }
 }

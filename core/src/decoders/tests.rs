@@ -61,7 +61,7 @@ fn pairs(device: &Device) -> Pairs {
             thumbnail: Some(thumbnail(90)),
         })),
     ];
-    Pairs::new(&examples, &config(0.0), device).expect("pairs")
+    Pairs::new(&examples, &config(0.0), Together::CPU, device).expect("pairs")
 }
 
 fn encoded(device: &Device) -> Encoded {
@@ -76,6 +76,20 @@ fn encoded(device: &Device) -> Encoded {
         text: random(3),
         image: random(64),
     }
+}
+
+/// L_it and L_ti.
+fn losses(decoders: &Decoders, encoded: &Encoded, pairs: &Pairs, blind: bool) -> [Tensor<1>; 2] {
+    let parts = decoders.parts(encoded, pairs, blind);
+    [true, false].map(|captioning| {
+        let parts = parts
+            .iter()
+            .filter(|part| part.is_captioning() == captioning);
+        parts
+            .map(|part| part.loss(decoders))
+            .reduce(|sum, loss| sum + loss)
+            .expect("a part")
+    })
 }
 
 /// Which samples a gradient `[4, n, D]` reaches.
@@ -93,24 +107,21 @@ fn only_pairs_teach_and_only_their_encoders() {
     let device = Device::flex().autodiff();
     let decoders = Decoders::new(&config(0.0), D, &device);
     let (encoded, pairs) = (encoded(&device), pairs(&device));
-    let losses = decoders.losses(&encoded, &pairs, false);
-    let captioning = losses.captioning.expect("a caption").backward();
+    let losses = |blind| losses(&decoders, &encoded, &pairs, blind).map(|loss| loss.backward());
+    let [captioning, generation] = losses(false);
     assert_eq!(
         reached(encoded.image.grad(&captioning)),
         [false, true, false, false]
     );
     assert_eq!(reached(encoded.text.grad(&captioning)), [false; 4]);
-    let generation = losses.generation.expect("pictures").backward();
     assert_eq!(
         reached(encoded.text.grad(&generation)),
         [false, true, false, true]
     );
     assert_eq!(reached(encoded.image.grad(&generation)), [false; 4]);
 
-    let blind = decoders.losses(&encoded, &pairs, true);
-    let captioning = blind.captioning.expect("a caption").backward();
+    let [captioning, generation] = losses(true);
     assert_eq!(reached(encoded.image.grad(&captioning)), [false; 4]);
-    let generation = blind.generation.expect("pictures").backward();
     assert_eq!(reached(encoded.text.grad(&generation)), [false; 4]);
 }
 
@@ -126,8 +137,8 @@ fn scores_are_the_losses_pair_by_pair() {
     let [(1, one), (3, other)] = scores.pictures[..] else {
         panic!("{scores:?}");
     };
-    let losses = decoders.losses(&encoded, &pairs, false);
-    let mean: f32 = losses.generation.expect("pictures").into_scalar();
+    let [_, generation] = losses(&decoders, &encoded, &pairs, false);
+    let mean: f32 = generation.into_scalar();
     assert!((mean - (one + other) / 2.0).abs() < 1e-4);
     assert!((one - other).abs() > 1e-4);
 }
@@ -202,4 +213,39 @@ fn hostile_sizes_are_named() {
         &|c| c.captioner.as_mut().expect("one").sizes.dropout = 1.0,
         "dropout",
     );
+}
+
+#[test]
+fn parts_add_up_to_the_loss_of_the_batch() {
+    let device = Device::flex();
+    let (decoders, encoded) = (Decoders::new(&config(0.0), D, &device), encoded(&device));
+    let examples = [3, 1, 4, 2].map(|words| {
+        let words = std::iter::repeat_n(5, words);
+        example(Some(Pair {
+            tokens: Some(std::iter::once(1).chain(words).chain([2]).collect()),
+            thumbnail: Some(thumbnail(30)),
+        }))
+    });
+    let of = |together: usize| {
+        let together = Together {
+            captions: together,
+            pictures: together,
+        };
+        let pairs = Pairs::new(&examples, &config(0.0), together, &device).expect("pairs");
+        losses(&decoders, &encoded, &pairs, false).map(Tensor::into_scalar::<f32>)
+    };
+    let whole = of(usize::MAX);
+    for together in [1, 2, 3] {
+        for (sum, whole) in of(together).into_iter().zip(whole) {
+            assert!((sum - whole).abs() < 1e-5, "{sum} is not {whole}");
+        }
+    }
+    // The captioner's loss is the one of its paper, over the whole batch.
+    let captioner = decoders.captioner.as_ref().expect("a captioner");
+    let tokens = examples.map(|example| example.pair.and_then(|pair| pair.tokens).expect("tokens"));
+    let captions = crate::captioner::Captions::new(&tokens, 9, &device);
+    let expected: f32 = captioner
+        .loss(decoders.regions(encoded.image.clone()), &captions)
+        .into_scalar();
+    assert!((whole[0] - expected).abs() < 1e-5);
 }

@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::conv::Conv;
 use super::grid::{Activation, Grid, concat_elu};
+use crate::dropout::draw;
 
 /// x + a · σ(b), where \[a, b\] is what two convolutions make of x, of the skip connections and of the condition.
 #[derive(Module, Debug)]
@@ -45,12 +46,13 @@ impl GatedBlock {
         }
     }
 
-    /// `condition` is `[B, d]`.
+    /// `condition` is `[B, d]`; `kept` is what [`Self::draw`] gave.
     pub(super) fn forward(
         &self,
         x: &Activation,
         skips: &[&Activation],
         condition: &Tensor<2>,
+        kept: Option<Tensor<3>>,
         grid: &Grid,
     ) -> Activation {
         let mut y = self.input.forward(x.elu.clone(), grid); // [M, filters]
@@ -58,7 +60,12 @@ impl GatedBlock {
             let skips: Vec<&Tensor<2>> = skips.iter().map(|skip| &skip.elu).collect();
             y = y + skip.forward_parts(&skips);
         }
-        let y = self.drop_channels(concat_elu(grid.clear(y)), grid);
+        let mut y = concat_elu(grid.clear(y)); // [M, 2·filters]
+        if let Some(kept) = kept {
+            let [rows, width] = y.dims();
+            let pictures = y.reshape([grid.batch, grid.area(), width]);
+            y = (pictures * kept).reshape([rows, width]);
+        }
         let y = self.output.forward_without_bias(y, grid); // [M, 2·filters]
         let bias = self.bias(condition);
         let [rows, width] = y.dims();
@@ -74,17 +81,10 @@ impl GatedBlock {
         condition.clone().matmul(self.condition.val()) + self.output.bias().unsqueeze()
     }
 
-    /// Dropout of whole channels of a picture, as in the original: far fewer random numbers than elements.
-    fn drop_channels(&self, x: Tensor<2>, grid: &Grid) -> Tensor<2> {
-        let device = x.device();
-        if !self.dropout.training.is_enabled() || !device.is_autodiff() || self.dropout.prob == 0.0
-        {
-            return x;
-        }
-        let [rows, channels] = x.dims();
-        let kept = self
-            .dropout
-            .forward(Tensor::<3>::ones([grid.batch, 1, channels], &device));
-        (x.reshape([grid.batch, grid.area(), channels]) * kept).reshape([rows, channels])
+    /// What dropout multiplies the channels of each picture with, `[B, 1, 2·filters]`: whole channels, as in the original, which
+    /// takes far fewer random numbers than elements would. `None` when nothing is dropped.
+    pub(super) fn draw(&self, batch: usize, device: &Device) -> Option<Tensor<3>> {
+        let channels = self.output.inputs();
+        draw(&self.dropout, [batch, 1, channels], device)
     }
 }

@@ -1,5 +1,7 @@
 //! The model as burn-train trains it: a step's forward and backward pass, clipping, and AdamW with a rate for each part.
 
+use std::sync::Arc;
+
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
 use burn::optim::lr_scheduler::{LrScheduler, LrSchedulerRecord};
@@ -12,12 +14,14 @@ use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use muse_core::MuseConfig;
 use muse_core::batch::{Batch, Example, REGIONS};
-use muse_core::decoders::{DecoderLosses, DecoderScores, Decoders, Pairs};
+use muse_core::decoders::{DecoderScores, Decoders, Pairs, Together};
 use muse_core::model::{Encoded, Losses, Muse, Predictions};
 
 use super::config::{LossWeights, TrainConfig, TrainSection};
+use super::decode::{self, Decoded};
 use super::feed::{StepInput, ValidInput};
 use super::losses::Parts;
+use super::workers::Workers;
 
 /// A model in training.
 #[derive(Module, Debug)]
@@ -39,6 +43,8 @@ struct Settings {
     clip: f64,
     pad: u32,
     device: Device,
+    together: Together,
+    workers: Arc<Workers>,
 }
 
 /// A step's loss, still on the device.
@@ -73,13 +79,15 @@ impl ItemLazy for Evaluated {
 }
 
 impl Trainee {
-    /// Wraps a model; `device` is the one it lives on, with autodiff.
+    /// Wraps a model; `device` is the one it lives on, with autodiff. The workers share the decoders' work, so many pairs at a
+    /// time.
     pub fn new(
         (muse, decoders): (Muse, Option<Decoders>),
         config: MuseConfig,
         train: &TrainSection,
         pad: u32,
         device: &Device,
+        (together, workers): (Together, Workers),
     ) -> Self {
         Self {
             muse,
@@ -91,12 +99,14 @@ impl Trainee {
                 clip: train.clip,
                 pad,
                 device: device.clone(),
+                together,
+                workers: Arc::new(workers),
             },
         }
     }
 
-    /// `L = L_task + α·L_it + β·L_ti` (arXiv:2309.02190), L_task itself a weighted sum.
-    fn loss(&self, batch: &Batch, pairs: Option<&Pairs>) -> StepOutput {
+    /// `L = L_task + α·L_it + β·L_ti` (arXiv:2309.02190), L_task itself a weighted sum; and its gradients.
+    fn learn(&self, batch: &Batch, pairs: Option<&Pairs>) -> (StepOutput, GradientsParams) {
         let settings = &self.settings;
         let weights = &settings.weights;
         let heads = weights.entities > 0.0 && batch.has_tags()
@@ -117,8 +127,11 @@ impl Trainee {
             image: rows(heads || said, &|| self.muse.encode_image(batch), REGIONS),
         };
         let decoded = match (&self.decoders, pairs) {
-            (Some(decoders), Some(pairs)) => decoders.losses(&encoded, pairs, settings.blind),
-            _ => DecoderLosses::default(),
+            (Some(decoders), Some(pairs)) => {
+                let parts = decoders.parts(&encoded, pairs, settings.blind);
+                decode::learn(decoders, &parts, weights, &settings.workers)
+            }
+            _ => Decoded::default(),
         };
         let losses = match heads {
             true => {
@@ -127,26 +140,43 @@ impl Trainee {
             }
             false => Losses::default(),
         };
-        let parts = [
-            (losses.entities, weights.entities),
-            (losses.sentiment, weights.sentiment),
-            (decoded.captioning, weights.captioning),
-            (decoded.generation, weights.generation),
-        ];
-        let total = parts
-            .iter()
-            .filter(|(_, weight)| *weight > 0.0)
-            .filter_map(|(part, weight)| Some(part.clone()? * *weight))
-            .reduce(|sum, part| sum + part)
-            .unwrap_or_else(|| Tensor::zeros([1], &self.settings.device));
-        StepOutput {
-            total,
-            parts: parts.map(|(part, _)| part.map(Tensor::detach)),
+        let sum = |parts: &[(&Option<Tensor<1>>, f64)]| {
+            (parts.iter())
+                .filter(|(_, weight)| *weight > 0.0)
+                .filter_map(|(part, weight)| Some((*part).clone()? * *weight))
+                .reduce(|sum, part| sum + part)
+        };
+        let task = sum(&[
+            (&losses.entities, weights.entities),
+            (&losses.sentiment, weights.sentiment),
+        ]);
+        let decoders = sum(&[
+            (&decoded.captioning, weights.captioning),
+            (&decoded.generation, weights.generation),
+        ]);
+        let total = sum(&[(&task.clone().map(Tensor::detach), 1.0), (&decoders, 1.0)]);
+        let output = StepOutput {
+            total: total.unwrap_or_else(|| Tensor::zeros([1], &settings.device)),
+            parts: [
+                losses.entities,
+                losses.sentiment,
+                decoded.captioning,
+                decoded.generation,
+            ]
+            .map(|part| part.map(Tensor::detach)),
+        };
+        let mut gradients = decoded.gradients;
+        // A batch without any label or pair teaches nothing.
+        if let Some(root) = sum(&[(&task, 1.0), (&decoded.carrier, 1.0)]) {
+            let others = GradientsParams::from_grads(root.backward(), self);
+            decode::merge(self, others, &mut gradients);
         }
+        (output, gradients)
     }
 
     fn pairs(&self, examples: &[Example], device: &Device) -> Option<Pairs> {
-        Pairs::new(examples, self.settings.config.decoders.as_ref()?, device)
+        let config = self.settings.config.decoders.as_ref()?;
+        Pairs::new(examples, config, self.settings.together, device)
     }
 }
 
@@ -164,13 +194,7 @@ impl TrainStep for Trainee {
             &settings.device,
         );
         let pairs = self.pairs(&input.examples, &settings.device);
-        let mut output = self.loss(&batch, pairs.as_ref());
-        // A batch without any label or pair teaches nothing.
-        let grads = match output.parts.iter().any(Option::is_some) {
-            true => GradientsParams::from_grads(output.total.backward(), self),
-            false => GradientsParams::new(),
-        };
-        output.total = output.total.detach();
+        let (output, grads) = self.learn(&batch, pairs.as_ref());
         TrainOutput {
             grads,
             item: output,

@@ -6,6 +6,7 @@
 pub mod checkpoint;
 pub mod config;
 pub mod corpus;
+pub mod decode;
 pub mod epochs;
 pub mod feed;
 pub mod folder;
@@ -15,6 +16,7 @@ pub mod losses;
 pub mod progress;
 pub mod report;
 pub mod start;
+pub mod workers;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +40,7 @@ use self::learner::Trainee;
 use self::progress::Bar;
 use self::report::{MetricsFile, ValidSet};
 use self::start::Start;
+use self::workers::Workers;
 use crate::data::cache::FeatureCache;
 use crate::data::{Sample, read_source};
 use crate::device::DeviceChoice;
@@ -152,6 +155,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         &config.train,
         tokenizer.pad(),
         &device,
+        (chosen.together, Workers::new(chosen.workers)?),
     );
     if done > 0 {
         checkpoint::verify(&folder.checkpoints, done, &trainee)?;

@@ -1,0 +1,143 @@
+//! A step's work on the decoders, in parts that know nothing of each other.
+
+use burn::tensor::Tensor;
+
+use super::pairs::{CaptionPairs, PicturePairs};
+use super::{Decoders, Pairs, Rows};
+use crate::captioner::LAMBDA;
+use crate::model::Encoded;
+use crate::pixel_cnn::Kept;
+
+/// Some pairs of a batch, for one of the decoders.
+///
+/// It holds all that its loss depends on besides the decoder's weights, the dropout's random numbers included: the losses are
+/// the same in whatever order, and on whatever threads, they are computed.
+#[derive(Clone, Debug)]
+pub struct Part<'a> {
+    /// What the decoder reads of the other modality: I_n `[P, 64, d]` of P pictures, or the `[CLS]` rows of T_n `[P, 1, d]`
+    /// of P captions.
+    pub input: Tensor<3>,
+    work: Work<'a>,
+}
+
+#[derive(Clone, Debug)]
+enum Work<'a> {
+    Captions(Box<Captioning<'a>>),
+    Pictures(Generation<'a>),
+}
+
+#[derive(Clone, Debug)]
+struct Captioning<'a> {
+    pairs: &'a CaptionPairs,
+    kept: Option<Tensor<2>>,
+    /// Its share of the batch's target tokens.
+    tokens: f32,
+    /// Its share of the batch's captions.
+    captions: f32,
+}
+
+#[derive(Clone, Debug)]
+struct Generation<'a> {
+    pairs: &'a PicturePairs,
+    kept: Kept,
+    /// Pictures of the batch.
+    count: usize,
+}
+
+impl Part<'_> {
+    /// Whether it is the captioner's part, rather than the image generator's.
+    pub fn is_captioning(&self) -> bool {
+        matches!(self.work, Work::Captions(_))
+    }
+
+    /// The same with an input whose gradient ends there.
+    pub fn detached(&self) -> Self {
+        Self {
+            input: self.input.clone().detach().require_grad(),
+            work: self.work.clone(),
+        }
+    }
+
+    /// Its share of L_it or L_ti, `[1]`: the shares of a batch's parts add up to the loss of all its pairs.
+    ///
+    /// # Panics
+    ///
+    /// When `decoders` lacks the decoder of the part.
+    pub fn loss(&self, decoders: &Decoders) -> Tensor<1> {
+        let input = self.input.clone();
+        match &self.work {
+            Work::Captions(work) => {
+                let captioner = decoders.captioner.as_ref().expect("the part's captioner");
+                let (tokens, kept) = (&work.pairs.tokens, work.kept.clone());
+                let losses = captioner.losses_keeping(input, tokens, kept);
+                losses.cross_entropy * work.tokens + losses.overlooked * (LAMBDA * work.captions)
+            }
+            Work::Pictures(work) => {
+                let generator = decoders.generator.as_ref().expect("the part's generator");
+                let (pixels, kept) = (work.pairs.pixels.clone(), work.kept.clone());
+                let losses = generator.losses_keeping(pixels, input.squeeze_dim(1), kept);
+                losses.sum() / work.count as f32
+            }
+        }
+    }
+}
+
+impl Decoders {
+    /// The parts of a batch. With `blind` the decoders are fed a constant instead of the embeddings: a control that shows what
+    /// they owe to them.
+    pub fn parts<'a>(&self, encoded: &Encoded, pairs: &'a Pairs, blind: bool) -> Vec<Part<'a>> {
+        let mut parts = Vec::new();
+        if let Some(captioner) = &self.captioner {
+            let groups = pairs.captions.iter();
+            let captions: usize = groups.clone().map(|group| group.samples.len()).sum();
+            let targets: usize = groups.clone().map(|group| group.tokens.targets()).sum();
+            parts.extend(groups.map(|group| {
+                let input = self.regions_of(encoded, &group.rows, blind);
+                Part {
+                    work: Work::Captions(Box::new(Captioning {
+                        pairs: group,
+                        kept: captioner.draw(&group.tokens, &input.device()),
+                        tokens: group.tokens.targets() as f32 / targets as f32,
+                        captions: group.samples.len() as f32 / captions as f32,
+                    })),
+                    input,
+                }
+            }));
+        }
+        if let Some(generator) = &self.generator {
+            let groups = pairs.pictures.iter();
+            let count = groups.clone().map(|group| group.samples.len()).sum();
+            parts.extend(groups.map(|group| {
+                let input = self.condition_of(encoded, &group.rows, blind);
+                Part {
+                    work: Work::Pictures(Generation {
+                        pairs: group,
+                        kept: generator.draw(group.samples.len(), &input.device()),
+                        count,
+                    }),
+                    input: input.unsqueeze_dim(1),
+                }
+            }));
+        }
+        parts
+    }
+
+    /// I_n of some rows of a batch, `[P, 64, d]`.
+    pub(super) fn regions_of(&self, encoded: &Encoded, rows: &Rows, blind: bool) -> Tensor<3> {
+        let image = encoded.image.clone().select(0, rows.clone());
+        match blind {
+            true => self.mlp.forward(image.zeros_like()),
+            false => self.regions(image),
+        }
+    }
+
+    /// The `[CLS]` rows of T_n of some rows of a batch, `[P, d]`.
+    pub(super) fn condition_of(&self, encoded: &Encoded, rows: &Rows, blind: bool) -> Tensor<2> {
+        let text = encoded.text.clone().narrow(1, 0, 1).squeeze_dim::<2>(1);
+        let text = text.select(0, rows.clone());
+        match blind {
+            true => self.mlp.forward(text.zeros_like()),
+            false => self.condition(text),
+        }
+    }
+}
