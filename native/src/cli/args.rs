@@ -71,7 +71,7 @@ pub(super) struct SweepArgs {
     /// Override a setting of every run, unless a row or curve has it; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(super) overrides: Vec<(String, String)>,
-    /// Train only this row or curve (\"table\" is all rows); may be given several times
+    /// Train only this row or curve ("table" is all rows); may be given several times
     #[arg(long, value_name = "NAME")]
     pub(super) only: Vec<String>,
     /// List the runs and how far they are, and do nothing

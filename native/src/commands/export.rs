@@ -38,7 +38,15 @@ pub fn run(options: Options) -> anyhow::Result<()> {
                  train.weights.generation is above 0",
                 output::plain(&path.to_string_lossy())
             ),
-            false => model.drop_decoders(),
+            false => {
+                model.drop_decoders();
+                model.config.validate().with_context(|| {
+                    format!(
+                        "without its decoders {} is no model; to keep them, export it with --with-decoders",
+                        output::plain(&path.to_string_lossy())
+                    )
+                })?;
+            }
         }
         mean.add(model)
             .with_context(|| output::plain(&path.to_string_lossy()).into_owned())?;

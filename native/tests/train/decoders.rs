@@ -227,4 +227,10 @@ fn captioned_photos_alone_train_decoders() {
         .vocabulary;
     // a, sad, plain, happy, day, the comma, in, Rome, Oslo; and the four of its own.
     assert_eq!(vocabulary.len(), 4 + 9);
+
+    let (all, none) = (run.folder.join("best.muse"), world.path("none.muse"));
+    let mut export = muse(&["export", "--out"]);
+    let error = failed(export.arg(&none).arg(&all));
+    assert!(error.contains("--with-decoders"), "{error}");
+    assert!(!none.exists());
 }
