@@ -9,6 +9,7 @@ use burn::tensor::Tensor;
 use muse_core::decoders::{Decoders, Part};
 
 use super::config::LossWeights;
+use super::learner::clip_by_global_norm;
 use super::workers::Workers;
 
 /// What the decoders' parts of a step gave.
@@ -79,6 +80,19 @@ fn add(sum: &mut Option<Tensor<1>>, value: Tensor<1>) {
         Some(sum) => sum + value,
         None => value,
     });
+}
+
+/// Clips the gradients of each decoder, and of the shared MLP, by a norm of their own. By a common one the image generator's,
+/// which jump by orders of magnitude, would hold down those of everything else: the captioner learned half as fast.
+pub fn clip(decoders: &Decoders, mut gradients: GradientsParams, limit: f64) -> GradientsParams {
+    gradients = clip_by_global_norm(&decoders.mlp, gradients, limit);
+    if let Some(captioner) = &decoders.captioner {
+        gradients = clip_by_global_norm(captioner, gradients, limit);
+    }
+    if let Some(generator) = &decoders.generator {
+        gradients = clip_by_global_norm(generator, gradients, limit);
+    }
+    gradients
 }
 
 /// Adds gradients of `module`'s weights to others.
@@ -277,6 +291,33 @@ mod tests {
         assert_close(&one, &expected);
         for workers in [2, 4] {
             assert_eq!(gradients(&model, &pairs, &parts, Some(workers)), one);
+        }
+    }
+
+    #[test]
+    fn one_decoders_gradients_do_not_hold_the_others_down() {
+        let (model, device) = (setup(0.0), Device::flex().autodiff());
+        let pairs = Pairs::new(&examples(), &config(0.0), together(5, 5), &device).expect("pairs");
+        let workers = Workers::new(1).expect("threads");
+        let clipped = |generation: f64| {
+            let weights = LossWeights {
+                generation,
+                ..WEIGHTS
+            };
+            let parts = model.0.parts(&model.1, &pairs, false);
+            let learned = learn(&model.0, &parts, &weights, &workers);
+            let clipped = clip(&model.0, learned.gradients, 1e-3);
+            let mut captioner = Values(&clipped, Vec::new());
+            (model.0.captioner.as_ref().expect("a captioner")).visit(&mut captioner);
+            let mut generator = Values(&clipped, Vec::new());
+            (model.0.generator.as_ref().expect("a generator")).visit(&mut generator);
+            (captioner.1, generator.1)
+        };
+        let (little, much) = (clipped(1.0), clipped(1e3));
+        assert_eq!(little.0, much.0);
+        for values in [little.0, much.0, much.1] {
+            let norm = values.iter().map(|value| value * value).sum::<f32>().sqrt();
+            assert!((norm - 1e-3).abs() < 1e-5, "{norm}");
         }
     }
 

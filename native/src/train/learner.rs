@@ -207,7 +207,11 @@ impl TrainStep for Trainee {
         rates: ModuleLearningRate,
         grads: GradientsParams,
     ) -> Self {
-        let grads = clip_by_global_norm(&self, grads, self.settings.clip);
+        let limit = self.settings.clip;
+        let mut grads = clip_by_global_norm(&self.muse, grads, limit);
+        if let Some(decoders) = &self.decoders {
+            grads = decode::clip(decoders, grads, limit);
+        }
         optimizer.step(rates, self, grads)
     }
 }

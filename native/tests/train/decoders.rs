@@ -229,7 +229,7 @@ fn captioned_photos_alone_train_decoders() {
     assert_eq!(vocabulary.len(), 4 + 9);
 
     let (all, none) = (run.folder.join("best.muse"), world.path("none.muse"));
-    let mut export = muse(&["export", "--out"]);
+    let mut export = muse(&["export", "--precision", "f32", "--out"]);
     let error = failed(export.arg(&none).arg(&all));
     assert!(error.contains("--with-decoders"), "{error}");
     assert!(!none.exists());

@@ -129,7 +129,7 @@ pub struct TrainSection {
     /// AdamW's weight decay; biases, normalisations and single rows have none.
     #[serde(default = "hundredth")]
     pub weight_decay: f64,
-    /// The greatest norm of all gradients together.
+    /// The greatest norm of the gradients of the model together, and of those of each decoder.
     #[serde(default = "one")]
     pub clip: f64,
     /// Peak learning rates.
