@@ -189,4 +189,5 @@ fn the_shipped_sweeps_are_what_the_trainer_takes() {
     assert!(curves.parts.iter().all(|curve| curve.settings.len() >= 5));
     // θ = 0.1, α = 0, β = 0 and rates × 1 are one and the same.
     assert_eq!(curves.runs.len(), (6 + 6 + 5 + 5 + 5 - 3) * 3);
+    assert_eq!(load("decoders.toml").runs.len(), 4);
 }
