@@ -1,5 +1,6 @@
 //! The allocator. A training step makes and drops hundreds of megabytes of tensors: glibc's gives them back to the system each
-//! time, and so does mimalloc after a second, as it comes. To have them again, zeroed page by page, took a seventh of a step.
+//! time, and so does mimalloc after a second, as it comes. To have them again, zeroed page by page, took a seventh of
+//! the image generator's forward and backward pass.
 
 use std::ffi::c_long;
 
