@@ -99,7 +99,7 @@ pub(crate) struct Words {
     pub(crate) width: usize,
 }
 
-/// One-hot labels, with all-zero rows where a sample has none.
+/// One-hot labels, or distributions in their place, with all-zero rows where a sample has none.
 #[derive(Clone, Debug)]
 pub(crate) struct Labels<const D: usize> {
     pub(crate) one_hot: Tensor<D>,
@@ -173,6 +173,13 @@ impl Batch {
     /// Whether a sample has a sentiment label.
     pub fn has_sentiment(&self) -> bool {
         self.sentiment.is_some()
+    }
+
+    /// Makes each sentiment label a distribution: row c of `targets` `[classes, classes]` stands for class c.
+    pub fn replace_sentiment(&mut self, targets: &Tensor<2>) {
+        if let Some(labels) = &mut self.sentiment {
+            labels.one_hot = labels.one_hot.clone().matmul(targets.clone());
+        }
     }
 }
 

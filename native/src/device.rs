@@ -42,7 +42,8 @@ pub struct Chosen {
     pub description: String,
     /// How many captions are best tagged at a time. A CPU gains nothing from a larger batch and loses by its padding.
     pub batch_size: usize,
-    /// How many such batches are best tagged, or parts of one learned from, side by side. Flex keeps about one core busy; a GPU is busy by itself.
+    /// How many such batches are best tagged, or parts of one learned from, side by side. Flex keeps about one core
+    /// busy; a GPU is busy by itself.
     pub workers: usize,
     /// How many pairs a decoder best learns from at a time.
     pub together: Together,

@@ -146,6 +146,7 @@ fn the_seed_alone_decides() {
     let noise = [
         "train.stray_photos=0.5",
         "train.withheld_photos=0.3",
+        "train.photo_views=3",
         "train.epochs=2",
     ];
     let with = |out: &str, more: [&str; 2]| world.trained(out, &[&noise[..], &more].concat());
@@ -180,6 +181,42 @@ fn photos_are_withheld_and_lent() {
         &["train.stray_photos=1", "data.train.1.no_images=true"],
     ));
     assert!(error.contains("train.stray_photos is 1"), "{error}");
+}
+
+#[test]
+fn photos_are_shown_in_several_views() {
+    let world = World::new(Data::Posts);
+    let entries = || {
+        let folders = std::fs::read_dir(world.path("cache")).expect("a cache");
+        let files = |folder: std::io::Result<std::fs::DirEntry>| {
+            let files = std::fs::read_dir(folder.expect("a folder").path());
+            files.expect("files").count()
+        };
+        folders.map(files).sum::<usize>()
+    };
+    let whole = world.trained("whole", &["train.epochs=1"]);
+    assert_eq!(entries(), 3, "there are three photos");
+    let views = world.trained("views", &["train.epochs=1", "train.photo_views=4"]);
+    assert_eq!(entries(), 3 * 4, "validation sees whole photos");
+    assert!(!views.equals(&whole));
+}
+
+#[test]
+fn sentiment_labels_can_be_smoothed_and_weighed() {
+    let world = World::new(Data::Posts);
+    let run = |out: &str, setting: &str| world.trained(out, &["train.epochs=2", setting]);
+    let plain = run("plain", "train.label_smoothing=0");
+    // Nothing is left of the labels: no answer is better than all classes alike, which costs ln 3.
+    let smooth = run("smooth", "train.label_smoothing=1");
+    let losses = smooth.column("sentiment loss");
+    let even = 3f64.ln();
+    assert!(losses[0] > even && losses[1] > even - 1e-6, "{losses:?}");
+    assert!(
+        losses[1] < losses[0] && losses[1] < even + 0.1,
+        "{losses:?}"
+    );
+    assert!(!smooth.equals(&plain));
+    assert!(!run("weighed", "train.class_balance=1").equals(&plain));
 }
 
 #[test]

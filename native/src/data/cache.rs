@@ -25,6 +25,8 @@ use half::f16;
 use muse_core::config::{CnnKind, ImagePreparation};
 use sha2::{Digest, Sha256};
 
+use super::views::View;
+
 /// SHA-256 of a picture's bytes.
 pub type PictureHash = [u8; 32];
 
@@ -49,13 +51,13 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of a picture's features under a CNN: `weights_hash` names its weights (their SHA-256, say),
-    /// `picture` is the hash of the picture's bytes.
+    /// The key of the features of a picture's view under a CNN: `weights_hash` names its weights (their SHA-256,
+    /// say), `picture` is the hash of the picture's bytes.
     pub fn new(
         weights_hash: &str,
         preparation: &ImagePreparation,
         kind: CnnKind,
-        picture: &PictureHash,
+        (picture, view): (&PictureHash, View),
     ) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(MAGIC);
@@ -64,6 +66,9 @@ impl Key {
             hasher.update(value.to_le_bytes());
         }
         hasher.update(picture);
+        if view != View::WHOLE {
+            hasher.update(format!("view {}\0", view.0));
+        }
         // Last, as the only part whose length varies.
         hasher.update(weights_hash);
         Self {

@@ -10,6 +10,7 @@ pub mod conll;
 pub mod jsonl;
 pub mod loader;
 pub mod sample;
+pub mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -18,6 +18,9 @@ pub use self::sections::{
     ModelSection, Rates, TextSection, TrainSection, Tune,
 };
 
+/// Each view of a photo is kept; more than this is a slip.
+const MOST_VIEWS: u32 = 100;
+
 /// A run: the model's shape, the training's settings, the data. Paths are relative to the file's folder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,10 +77,17 @@ impl TrainConfig {
         ensure!(train.epochs > 0, "train.epochs must be at least 1");
         ensure!(train.batch_size > 0, "train.batch_size must be at least 1");
         ensure!(train.clip > 0.0, "train.clip must be above 0");
+        ensure!(
+            (1..=MOST_VIEWS).contains(&train.photo_views),
+            "train.photo_views is {}, must be 1 to {MOST_VIEWS}",
+            train.photo_views
+        );
         for (name, share) in [
             ("train.warmup", train.warmup),
             ("train.stray_photos", train.stray_photos),
             ("train.withheld_photos", train.withheld_photos),
+            ("train.label_smoothing", train.label_smoothing),
+            ("train.class_balance", train.class_balance),
         ] {
             ensure!(
                 (0.0..=1.0).contains(&share),

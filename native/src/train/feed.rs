@@ -13,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use super::corpus::Post;
 use super::gallery::Gallery;
 use crate::data::loader::{Ordered, ordered, plan_epoch};
+use crate::data::views::View;
 
 /// Batches that may wait for the step.
 const AHEAD: usize = 8;
@@ -42,6 +43,8 @@ pub struct PhotoNoise {
     pub stray: f64,
     /// Share of the pictures that are withheld.
     pub withheld: f64,
+    /// Views of a photo, the whole of it among them.
+    pub views: u32,
 }
 
 /// The training data.
@@ -135,6 +138,10 @@ impl TrainShared {
             }
             None => None,
         };
+        let view = match self.noise.views {
+            0 | 1 => View::WHOLE,
+            views => View(rng.random_range(0..views)),
+        };
         // A pair is a caption's beginning and its own picture.
         let own = path.filter(|_| window.words.start == 0 && post.is_pair());
         Ok(Example {
@@ -143,7 +150,7 @@ impl TrainShared {
                 .transpose()?
                 .flatten(),
             text: window.encoded.clone(),
-            picture: path.map(|p| self.gallery.picture(p)).transpose()?,
+            picture: path.map(|p| self.gallery.picture(p, view)).transpose()?,
             tags: post
                 .tags
                 .as_ref()
@@ -229,7 +236,7 @@ impl DataLoader<ValidInput> for ValidFeed {
                     let picture: Option<Arc<Picture>> = post
                         .image
                         .as_ref()
-                        .map(|path| gallery.picture(path))
+                        .map(|path| gallery.picture(path, View::WHOLE))
                         .transpose()?;
                     let first = examples.len();
                     examples.extend(post.windows.iter().map(|window| {

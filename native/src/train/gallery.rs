@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use super::corpus::Post;
 use crate::data::cache::{FeatureCache, Key, PictureHash};
 use crate::data::loader::ordered;
+use crate::data::views::View;
 
 /// Pictures that the CNN looks at together when the cache is filled.
 const TOGETHER: usize = 8;
@@ -80,17 +81,16 @@ impl Gallery {
         self
     }
 
-    /// A picture, ready for the model.
+    /// A picture's view, ready for the model.
     ///
     /// # Errors
     ///
     /// When the file cannot be read or is not a picture; the message names it.
-    pub fn picture(&self, path: &Path) -> anyhow::Result<Arc<Picture>> {
+    pub fn picture(&self, path: &Path, view: View) -> anyhow::Result<Arc<Picture>> {
         let picture = match &self.encoder {
-            Encoder::Features(features) => Picture::Regions(self.regions(features, path)?),
+            Encoder::Features(features) => Picture::Regions(self.regions(features, path, view)?),
             Encoder::Pixels(preparation) => {
-                let (bytes, _) = self.cache.read_picture(path)?;
-                Picture::Pixels(prepare(&decoded(path, &bytes)?, preparation))
+                Picture::Pixels(prepare(&self.pixels_of(path, view)?, preparation))
             }
         };
         Ok(Arc::new(picture))
@@ -110,13 +110,13 @@ impl Gallery {
         Ok((tokens.is_some() || thumbnail.is_some()).then_some(Pair { tokens, thumbnail }))
     }
 
-    fn regions(&self, features: &Features, path: &Path) -> anyhow::Result<Vec<f16>> {
-        let key = features.key(&self.cache.picture_hash(path)?);
+    fn regions(&self, features: &Features, path: &Path, view: View) -> anyhow::Result<Vec<f16>> {
+        let key = features.key(&self.cache.picture_hash(path)?, view);
         if let Some(regions) = self.cache.get(&key) {
             return Ok(regions);
         }
-        let (bytes, _) = self.cache.read_picture(path)?;
-        let input = prepare(&decoded(path, &bytes)?, &features.config.preparation);
+        let pixels = self.pixels_of(path, view)?;
+        let input = prepare(&pixels, &features.config.preparation);
         let regions = features.look(input, 1);
         self.keep(&key, &regions);
         Ok(regions)
@@ -131,13 +131,17 @@ impl Gallery {
         if let Some(thumbnail) = kept {
             return Ok(thumbnail);
         }
-        let (bytes, _) = self.cache.read_picture(path)?;
-        let thumbnail = Thumbnail::new(&decoded(path, &bytes)?);
+        let thumbnail = Thumbnail::new(&self.pixels_of(path, View::WHOLE)?);
         let values: Vec<f16> = (thumbnail.bytes().iter())
             .map(|&byte| f16::from_f32(byte.into()))
             .collect();
         self.keep(&key, &values);
         Ok(thumbnail)
+    }
+
+    fn pixels_of(&self, path: &Path, view: View) -> anyhow::Result<Pixels> {
+        let (bytes, hash) = self.cache.read_picture(path)?;
+        Ok(view.of(decoded(path, &bytes)?, &hash))
     }
 
     fn keep(&self, key: &Key, values: &[f16]) {
@@ -152,54 +156,77 @@ impl Gallery {
     /// # Errors
     ///
     /// As [`Self::picture`].
-    pub fn fill(&self, paths: &[PathBuf], workers: usize, bar: &ProgressBar) -> anyhow::Result<()> {
+    pub fn fill(
+        &self,
+        pictures: &[(PathBuf, View)],
+        workers: usize,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<()> {
         if self.thumbnails {
-            // What is kept already is read once more than needed, which costs little.
-            let part = paths.len().div_ceil(workers.max(1)).max(1);
-            std::thread::scope(|scope| -> anyhow::Result<()> {
-                let parts: Vec<_> = (paths.chunks(part))
-                    .map(|part| {
-                        scope.spawn(|| {
-                            part.iter()
-                                .try_for_each(|path| self.thumbnail(path).map(drop))
-                        })
-                    })
-                    .collect();
-                parts
-                    .into_iter()
-                    .try_for_each(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)))
-            })?;
+            self.fill_thumbnails(pictures, workers)?;
         }
-        let Encoder::Features(features) = &self.encoder else {
-            return Ok(());
-        };
+        match &self.encoder {
+            Encoder::Features(features) => self.fill_regions(features, pictures, workers, bar),
+            Encoder::Pixels(_) => Ok(()),
+        }
+    }
+
+    fn fill_thumbnails(&self, pictures: &[(PathBuf, View)], workers: usize) -> anyhow::Result<()> {
+        let whole = pictures.iter().filter(|(_, view)| *view == View::WHOLE);
+        let paths: Vec<&PathBuf> = whole.map(|(path, _)| path).collect();
+        // What is kept already is read once more than needed, which costs little.
+        let part = paths.len().div_ceil(workers.max(1)).max(1);
+        std::thread::scope(|scope| {
+            let parts: Vec<_> = (paths.chunks(part))
+                .map(|part| {
+                    scope.spawn(|| {
+                        part.iter()
+                            .try_for_each(|path| self.thumbnail(path).map(drop))
+                    })
+                })
+                .collect();
+            parts
+                .into_iter()
+                .try_for_each(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        })
+    }
+
+    fn fill_regions(
+        &self,
+        features: &Features,
+        pictures: &[(PathBuf, View)],
+        workers: usize,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<()> {
         let mut missing = Vec::new();
-        for path in paths {
-            match self
-                .cache
-                .get(&features.key(&self.cache.picture_hash(path)?))
-            {
+        for (path, view) in pictures {
+            let hash = self.cache.picture_hash(path)?;
+            let key = features.key(&hash, *view);
+            match self.cache.get(&key) {
                 Some(_) => bar.inc(1),
-                None => missing.push(path.clone()),
+                None => missing.push((key, path.clone(), hash, *view)),
             }
         }
         let preparation = features.config.preparation.clone();
-        let groups: Vec<Vec<PathBuf>> = missing.chunks(TOGETHER).map(<[_]>::to_vec).collect();
+        let groups: Vec<Vec<_>> = missing.chunks(TOGETHER).map(<[_]>::to_vec).collect();
         let prepared = ordered(groups, workers, 4, move |group| {
             let mut input = Vec::new();
-            for path in &group {
-                let bytes = std::fs::read(path)
+            let mut keys = Vec::new();
+            for (key, path, hash, view) in group {
+                let bytes = std::fs::read(&path)
                     .with_context(|| format!("cannot read the picture {}", path.display()))?;
-                input.extend(prepare(&decoded(path, &bytes)?, &preparation));
+                let pixels = view.of(decoded(&path, &bytes)?, &hash);
+                input.extend(prepare(&pixels, &preparation));
+                keys.push(key);
             }
-            Ok((group, input))
+            Ok((keys, input))
         })?;
         for item in prepared {
-            let (group, input) = item?;
-            let regions = features.look(input, group.len());
-            let each = regions.len() / group.len();
-            for (path, regions) in group.iter().zip(regions.chunks(each)) {
-                self.keep(&features.key(&self.cache.picture_hash(path)?), regions);
+            let (keys, input) = item?;
+            let regions = features.look(input, keys.len());
+            let each = regions.len() / keys.len();
+            for (key, regions) in keys.iter().zip(regions.chunks(each)) {
+                self.keep(key, regions);
                 bar.inc(1);
             }
         }
@@ -208,9 +235,14 @@ impl Gallery {
 }
 
 impl Features {
-    fn key(&self, picture: &PictureHash) -> Key {
+    fn key(&self, picture: &PictureHash, view: View) -> Key {
         let config = &self.config;
-        Key::new(&self.weights, &config.preparation, config.encoder, picture)
+        Key::new(
+            &self.weights,
+            &config.preparation,
+            config.encoder,
+            (picture, view),
+        )
     }
 
     /// Regions of `count` prepared pictures, `[count, 64, C]`.

@@ -10,7 +10,7 @@ use burn::optim::{
     StateSink, StateSource,
 };
 use burn::tensor::kind::BridgeTensor;
-use burn::tensor::{Device, ExecutionError, Tensor};
+use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use muse_core::MuseConfig;
 use muse_core::batch::{Batch, Example, REGIONS};
@@ -45,6 +45,8 @@ struct Settings {
     device: Device,
     together: Together,
     workers: Arc<Workers>,
+    /// `[classes, classes]`, in place of the sentiment labels.
+    targets: Option<Tensor<2>>,
 }
 
 /// A step's loss, still on the device.
@@ -101,8 +103,19 @@ impl Trainee {
                 device: device.clone(),
                 together,
                 workers: Arc::new(workers),
+                targets: None,
             },
         }
+    }
+
+    /// Teaches the sentiment head these [`targets`](super::targets::targets) instead of the labels.
+    pub fn with_targets(mut self, targets: Option<Vec<f32>>) -> Self {
+        let classes = self.settings.config.classes.len();
+        self.settings.targets = targets.map(|targets| {
+            let targets = TensorData::new(targets, [classes, classes]);
+            Tensor::from_data(targets, &self.settings.device)
+        });
+        self
     }
 
     /// `L = L_task + α·L_it + β·L_ti` (arXiv:2309.02190), L_task itself a weighted sum; and its gradients.
@@ -187,12 +200,15 @@ impl TrainStep for Trainee {
     fn step(&self, input: StepInput) -> TrainOutput<StepOutput> {
         let settings = &self.settings;
         settings.device.seed(input.seed);
-        let batch = Batch::new(
+        let mut batch = Batch::new(
             &input.examples,
             &settings.config,
             settings.pad,
             &settings.device,
         );
+        if let Some(targets) = &settings.targets {
+            batch.replace_sentiment(targets);
+        }
         let pairs = self.pairs(&input.examples, &settings.device);
         let (output, grads) = self.learn(&batch, pairs.as_ref());
         TrainOutput {

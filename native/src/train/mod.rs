@@ -16,6 +16,7 @@ pub mod losses;
 pub mod progress;
 pub mod report;
 pub mod start;
+pub mod targets;
 pub mod workers;
 
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ use self::report::{MetricsFile, ValidSet};
 use self::start::Start;
 use self::workers::Workers;
 use crate::data::cache::FeatureCache;
+use crate::data::views::View;
 use crate::data::{Sample, read_source};
 use crate::device::DeviceChoice;
 
@@ -116,7 +118,12 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         "train.stray_photos is {}, but the training data has no photo; set it to 0 or add a source with photos",
         config.train.stray_photos
     );
-    let pictures = corpus::pictures(train_posts.iter().chain(&valid_posts));
+    let views = 0..config.train.photo_views;
+    let whole = corpus::pictures(train_posts.iter().chain(&valid_posts));
+    let pictures: Vec<(PathBuf, View)> = (strays.iter())
+        .flat_map(|path| views.clone().skip(1).map(|view| (path.clone(), View(view))))
+        .chain(whole.into_iter().map(|path| (path, View::WHOLE)))
+        .collect();
     if !pictures.is_empty() {
         let bar = progress::bar(pictures.len(), "pictures");
         bar.set_prefix("features");
@@ -124,12 +131,19 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         bar.finish_and_clear();
     }
 
+    let targets = targets::targets(
+        model.classes.len(),
+        train_posts.iter().filter_map(|post| post.sentiment),
+        config.train.label_smoothing,
+        config.train.class_balance,
+    );
     let feed = Arc::new(TrainFeed::new(
         train_posts,
         strays,
         PhotoNoise {
             stray: config.train.stray_photos,
             withheld: config.train.withheld_photos,
+            views: config.train.photo_views,
         },
         Arc::clone(&gallery),
         (config.train.batch_size, workers, config.seed),
@@ -156,7 +170,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         tokenizer.pad(),
         &device,
         (chosen.together, Workers::new(chosen.workers)?),
-    );
+    )
+    .with_targets(targets);
     if done > 0 {
         checkpoint::verify(&folder.checkpoints, done, &trainee)?;
     }

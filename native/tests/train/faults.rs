@@ -24,7 +24,7 @@ fn faults_are_named() {
     );
     world.write("unlabelled.jsonl", "{\"text\": \"so\"}\n");
     world.write("folder/config.json", "{}");
-    let table: [(&[&str], &[&str]); 21] = [
+    let table: [(&[&str], &[&str]); 24] = [
         (
             &["train.speed=3"],
             &["train.toml", "unknown field", "speed"],
@@ -33,6 +33,9 @@ fn faults_are_named() {
         (&["train.epochs=0"], &["train.epochs"]),
         (&["train.batch_size=0"], &["train.batch_size"]),
         (&["train.stray_photos=2"], &["train.stray_photos"]),
+        (&["train.label_smoothing=-1"], &["train.label_smoothing"]),
+        (&["train.class_balance=2"], &["train.class_balance"]),
+        (&["train.photo_views=0"], &["train.photo_views is 0"]),
         (&["model.max_pieces=2"], &["max_pieces"]),
         (&["model.exchange.heads=5"], &["exchange.heads"]),
         (

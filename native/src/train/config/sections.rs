@@ -144,6 +144,15 @@ pub struct TrainSection {
     /// Share of the pictures that are withheld, so that their absence does no harm.
     #[serde(default)]
     pub withheld_photos: f64,
+    /// Views of each training photo, one of which is drawn whenever the photo is shown: itself, and crops of it.
+    #[serde(default = "one_view", skip_serializing_if = "is_one")]
+    pub photo_views: u32,
+    /// Share of each sentiment label that is spread over all classes (label smoothing).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub label_smoothing: f64,
+    /// How much rare sentiment classes weigh more: a class of n samples weighs n to the power of minus this, 0 to 1.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub class_balance: f64,
     /// Feed the decoders a constant instead of the embeddings: a control, which shows what they owe to them.
     #[serde(default, skip_serializing_if = "is_false")]
     pub blind_decoders: bool,
@@ -259,6 +268,18 @@ fn one() -> f64 {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+fn one_view() -> u32 {
+    1
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
+fn is_one(value: &u32) -> bool {
+    *value == 1
 }
 
 fn two() -> usize {
