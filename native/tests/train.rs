@@ -199,6 +199,13 @@ fn photos_are_shown_in_several_views() {
     let views = world.trained("views", &["train.epochs=1", "train.photo_views=4"]);
     assert_eq!(entries(), 3 * 4, "validation sees whole photos");
     assert!(!views.equals(&whole));
+    // A CNN that is trained sees them, too.
+    let tuned = |out: &str, views: &str| {
+        world.trained(out, &["train.epochs=1", "model.image.tune=whole", views])
+    };
+    let whole = tuned("tuned whole", "train.photo_views=1");
+    assert!(!tuned("tuned views", "train.photo_views=4").equals(&whole));
+    assert_eq!(entries(), 3 * 4);
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl Key {
         if view != View::WHOLE {
             hasher.update(format!("view {}\0", view.0));
         }
-        // Last, as the only part whose length varies.
+        // Last, as the only part whose length varies and that no zero byte ends.
         hasher.update(weights_hash);
         Self {
             digest: hasher.finalize().into(),

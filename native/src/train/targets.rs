@@ -2,7 +2,8 @@
 
 /// A row for each class c of the `classes`: `w_c · ((1 − ε)·onehot(c) + ε/K)`, `[K, K]`; `None` when that is the label.
 ///
-/// ε is the `smoothing` (Szegedy et al., arXiv:1512.00567). The weights are `w_c ∝ n_c^−b` with b the `balance`, where n_c of the `labels` are c, and 1 on average over all labels.
+/// ε is the `smoothing` (Szegedy et al., arXiv:1512.00567). The weights are `w_c ∝ n_c^−b` with b the `balance`, where n_c of
+/// the `labels` are c, and 1 on average over all labels.
 pub fn targets(
     classes: usize,
     labels: impl IntoIterator<Item = usize>,

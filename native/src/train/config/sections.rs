@@ -145,6 +145,7 @@ pub struct TrainSection {
     #[serde(default)]
     pub withheld_photos: f64,
     /// Views of each training photo, one of which is drawn whenever the photo is shown: itself, and crops of it.
+    /// The image generator draws the whole photo all the same.
     #[serde(default = "one_view", skip_serializing_if = "is_one")]
     pub photo_views: u32,
     /// Share of each sentiment label that is spread over all classes (label smoothing).
