@@ -33,8 +33,9 @@ pub struct Example {
     pub picture: Option<Arc<Picture>>,
     /// Tag of each word, as an index into [`MuseConfig::tags`]; `None` when the sample has no entity labels.
     pub tags: Option<Vec<usize>>,
-    /// Index into [`MuseConfig::classes`]; `None` when the sample has no sentiment label.
-    pub sentiment: Option<usize>,
+    /// What the sentiment head is to answer: a weight for each of [`MuseConfig::classes`], 1 at the label and 0 elsewhere where
+    /// there is nothing but a label; `None` when the sample has none.
+    pub sentiment: Option<Vec<f32>>,
     /// What the decoders learn from; `None` without decoders, or where caption and picture do not belong together.
     pub pair: Option<Pair>,
 }
@@ -99,10 +100,10 @@ pub(crate) struct Words {
     pub(crate) width: usize,
 }
 
-/// One-hot labels, or distributions in their place, with all-zero rows where a sample has none.
+/// Labels as weights of the answers: one-hot, or softer; with all-zero rows where a sample has none.
 #[derive(Clone, Debug)]
 pub(crate) struct Labels<const D: usize> {
-    pub(crate) one_hot: Tensor<D>,
+    pub(crate) target: Tensor<D>,
     /// `[B]`: 1 where the sample carries the label.
     pub(crate) carried: Tensor<1>,
     /// How many samples carry it.
@@ -173,13 +174,6 @@ impl Batch {
     /// Whether a sample has a sentiment label.
     pub fn has_sentiment(&self) -> bool {
         self.sentiment.is_some()
-    }
-
-    /// Makes each sentiment label a distribution: row c of `targets` `[classes, classes]` stands for class c.
-    pub fn replace_sentiment(&mut self, targets: &Tensor<2>) {
-        if let Some(labels) = &mut self.sentiment {
-            labels.one_hot = labels.one_hot.clone().matmul(targets.clone());
-        }
     }
 }
 
@@ -292,19 +286,19 @@ fn tags(examples: &[Example], kinds: usize, device: &Device) -> Option<Labels<3>
 
 fn sentiment(examples: &[Example], classes: usize, device: &Device) -> Option<Labels<2>> {
     let size = examples.len();
-    let mut one_hot = vec![0f32; size * classes];
+    let mut target = vec![0f32; size * classes];
     let mut carried = vec![0f32; size];
-    for (row, class) in examples.iter().enumerate() {
-        if let Some(class) = class.sentiment {
+    for (row, example) in examples.iter().enumerate() {
+        if let Some(weights) = &example.sentiment {
             carried[row] = 1.0;
-            one_hot[row * classes + class] = 1.0;
+            target[row * classes..(row + 1) * classes].copy_from_slice(weights);
         }
     }
-    labels(one_hot, [size, classes], carried, device)
+    labels(target, [size, classes], carried, device)
 }
 
 fn labels<const D: usize>(
-    one_hot: Vec<f32>,
+    target: Vec<f32>,
     shape: [usize; D],
     carried: Vec<f32>,
     device: &Device,
@@ -312,7 +306,7 @@ fn labels<const D: usize>(
     let count = carried.iter().filter(|&&c| c > 0.0).count();
     let size = carried.len();
     (count > 0).then(|| Labels {
-        one_hot: Tensor::from_data(TensorData::new(one_hot, shape), device),
+        target: Tensor::from_data(TensorData::new(target, shape), device),
         carried: Tensor::from_data(TensorData::new(carried, [size]), device),
         count,
     })

@@ -40,6 +40,9 @@ pub const PREFIX: &str = "decoders.";
 pub struct DecodersConfig {
     /// Standard deviation s of the noise on the embeddings, in training.
     pub noise: f64,
+    /// Whether the decoders are fed a constant instead of the embeddings: a control, which shows what they owe to them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blind: bool,
     /// The captioner, picture → text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captioner: Option<CaptionerDecoder>,
@@ -111,6 +114,8 @@ impl DecodersConfig {
 #[derive(Module, Debug)]
 pub struct Decoders {
     noise: GaussianNoise,
+    #[module(skip)]
+    blind: bool,
     /// d→d, shared by both modalities (one linear layer, as in the released code).
     pub mlp: Linear,
     /// Picture → text.
@@ -133,6 +138,7 @@ impl Decoders {
     pub fn new(config: &DecodersConfig, d: usize, device: &Device) -> Self {
         Self {
             noise: GaussianNoiseConfig::new(config.noise).init(),
+            blind: config.blind,
             mlp: LinearConfig::new(d, d).init(device),
             captioner: config
                 .captioner
@@ -145,19 +151,30 @@ impl Decoders {
         }
     }
 
+    /// Whether they are fed a constant; see [`DecodersConfig::blind`].
+    pub fn is_blind(&self) -> bool {
+        self.blind
+    }
+
     /// I_n `[P, 64, d]` of projected regions I_e `[P, 64, d]`: what the captioner reads.
     pub fn regions(&self, image: Tensor<3>) -> Tensor<3> {
-        self.mlp.forward(self.noise.forward(image))
+        self.embed(image)
     }
 
     /// The `[CLS]` rows of T_n, `[P, d]`, of those of T_e `[P, d]`: what the generator reads.
     pub fn condition(&self, text: Tensor<2>) -> Tensor<2> {
-        self.mlp.forward(self.noise.forward(text))
+        self.embed(text)
     }
 
-    /// The decoders' losses pair by pair, without the attention's term. With `blind` as in [`Self::parts`]. Waits for the
-    /// device (native only).
-    pub fn scores(&self, encoded: &Encoded, pairs: &Pairs, blind: bool) -> DecoderScores {
+    fn embed<const D: usize>(&self, rows: Tensor<D>) -> Tensor<D> {
+        self.mlp.forward(match self.blind {
+            true => rows.zeros_like(),
+            false => self.noise.forward(rows),
+        })
+    }
+
+    /// The decoders' losses pair by pair, without the attention's term. Waits for the device (native only).
+    pub fn scores(&self, encoded: &Encoded, pairs: &Pairs) -> DecoderScores {
         let read = |losses: Tensor<1>| {
             let data = losses.into_data().convert::<f32>();
             data.try_to_vec::<f32>().unwrap_or_default()
@@ -165,7 +182,7 @@ impl Decoders {
         let mut scores = DecoderScores::default();
         if let Some(captioner) = &self.captioner {
             for group in &pairs.captions {
-                let regions = self.regions_of(encoded, &group.rows, blind);
+                let regions = self.regions_of(encoded, &group.rows);
                 let sums = read(captioner.cross_entropies(regions, &group.tokens));
                 let counts = group.tokens.lengths().iter().copied();
                 let losses = (group.samples.iter().zip(sums)).zip(counts);
@@ -175,7 +192,7 @@ impl Decoders {
         }
         if let Some(generator) = &self.generator {
             for group in &pairs.pictures {
-                let condition = self.condition_of(encoded, &group.rows, blind);
+                let condition = self.condition_of(encoded, &group.rows);
                 let nats = read(generator.losses(group.pixels.clone(), condition));
                 let losses = group.samples.iter().copied().zip(nats);
                 scores.pictures.extend(losses);

@@ -237,7 +237,7 @@ impl Muse {
             (Some(head), Some(emissions), Some(words), Some(tags)) => {
                 let likelihood = head.crf.log_likelihood(
                     emissions.clone(),
-                    tags.one_hot.clone(),
+                    tags.target.clone(),
                     words.mask.clone(),
                 );
                 Some((likelihood * tags.carried.clone()).sum().neg() / tags.count as f32)
@@ -246,7 +246,7 @@ impl Muse {
         };
         let sentiment = match (&output.sentiment, &batch.sentiment) {
             (Some(logits), Some(classes)) => {
-                let likelihood = log_softmax(logits.clone(), 1) * classes.one_hot.clone();
+                let likelihood = log_softmax(logits.clone(), 1) * classes.target.clone();
                 Some(likelihood.sum().neg() / classes.count as f32)
             }
             _ => None,

@@ -18,6 +18,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+pub use self::sampler::Chance;
+
 use self::block::GatedBlock;
 use self::conv::{Conv, TransposedConv};
 use self::grid::{Activation, Grid};

@@ -4,7 +4,6 @@
 //! `RAYON_NUM_THREADS=1`.
 
 use std::hint::black_box;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use muse_core::decoders::{
     CaptionerDecoder, Decoders, DecodersConfig, Pair, Pairs, Thumbnail, Together,
 };
 use muse_core::model::Encoded;
-use muse_core::pixel_cnn::{PixelCnn, PixelCnnConfig, SIDE};
+use muse_core::pixel_cnn::{Chance, PixelCnn, PixelCnnConfig, SIDE};
 use muse_core::text::tokenizer::EncodedText;
 
 /// Pictures and captions of a batch.
@@ -69,6 +68,7 @@ fn learning(
     device.seed(1);
     let sizes = DecodersConfig {
         noise: 0.0,
+        blind: false,
         captioner: captioner.map(|sizes| CaptionerDecoder {
             sizes,
             vocabulary: Vocabulary::of_size(VOCABULARY),
@@ -88,7 +88,7 @@ fn learning(
     };
     let examples: Vec<Example> = (0..BATCH).map(example).collect();
     let pairs = Pairs::new(&examples, &sizes, Together::CPU, &device).expect("pairs");
-    let parts = decoders.parts(&encoded, &pairs, false);
+    let parts = decoders.parts(&encoded, &pairs);
     let weights = LossWeights {
         captioning: 1.0,
         generation: 1.0,
@@ -134,6 +134,11 @@ fn painting(criterion: &mut Criterion) {
     device.seed(1);
     let generator = PixelCnn::new(&GENERATOR, WIDTH, &device);
     let random = Distribution::Uniform(-1.0, 1.0);
+    let chance = Chance {
+        temperature: 1.0,
+        seed: 0,
+        first: 0,
+    };
     let mut group = criterion.benchmark_group("painting");
     group
         .sample_size(10)
@@ -143,10 +148,7 @@ fn painting(criterion: &mut Criterion) {
     for pictures in [1, 16] {
         let condition = Tensor::<2>::random([pictures, WIDTH], random, &device);
         group.bench_function(format!("{pictures} from caches"), |bencher| {
-            bencher.iter(|| {
-                let goon = |_| ControlFlow::Continue(());
-                black_box(generator.sample(condition.clone(), SIDE, 1.0, 0, goon))
-            });
+            bencher.iter(|| black_box(generator.sample(condition.clone(), SIDE, chance, || {})));
         });
         let pixels = Tensor::<4>::random([pictures, 3, SIDE, SIDE], random, &device);
         group.bench_function(format!("{pictures}, one full pass of 1024"), |bencher| {

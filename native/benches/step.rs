@@ -274,7 +274,7 @@ fn parts(bench: &mut Bench) {
         let pairs: Vec<Example> = pairs.collect();
         let pairs = Pairs::new(&pairs, &sizes, Together::CPU, &device).expect("pairs");
         bench.part(name, encoded, |encoded| {
-            let parts = decoders.parts(&encoded, &pairs, false);
+            let parts = decoders.parts(&encoded, &pairs);
             let decoded = learn(&decoders, &parts, &weighted.weights, &side_by_side);
             (
                 decoded.carrier.expect("a part").backward(),
@@ -410,7 +410,11 @@ fn examples(model: &MuseConfig) -> Vec<Example> {
                     .map(|word| (post + word) % model.tags.len())
                     .collect(),
             ),
-            sentiment: Some(post % model.classes.len()),
+            sentiment: Some(
+                (0..model.classes.len())
+                    .map(|class| f32::from(u8::from(class == post % model.classes.len())))
+                    .collect(),
+            ),
             pair: Some(Pair {
                 // As long as a plain caption of a photo.
                 tokens: Some(

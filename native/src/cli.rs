@@ -13,13 +13,14 @@ use muse_core::file::Precision;
 use self::args::{EvalArgs, Raw, RawCommand, RawPrecision, SweepArgs, TagArgs, TrainArgs};
 
 use crate::commands::{caption, eval, export, imagine, info, tag};
-use crate::{output, sweep, train};
+use crate::{crossfit, output, sweep, train};
 
 /// A checked command line.
 #[derive(Debug)]
 enum Command {
     Train(train::Options),
     Sweep(sweep::Options),
+    Crossfit(crossfit::Options),
     Tag(tag::Options),
     Caption(caption::Options),
     Imagine(imagine::Options),
@@ -33,6 +34,14 @@ impl Raw {
         Ok(match self.command {
             RawCommand::Train(args) => Command::Train(args.check()),
             RawCommand::Sweep(args) => Command::Sweep(args.check()),
+            RawCommand::Crossfit(args) => Command::Crossfit(crossfit::Options {
+                config: args.config,
+                out: args.out,
+                folds: args.folds,
+                share: args.share.into(),
+                overrides: joined(args.overrides),
+                device: args.device,
+            }),
             RawCommand::Tag(args) => Command::Tag(args.check()?),
             RawCommand::Caption(args) => Command::Caption(caption::Options {
                 image: args.image,
@@ -194,6 +203,7 @@ pub fn main() -> ExitCode {
     let result = match command {
         Command::Train(options) => train::run(options),
         Command::Sweep(options) => sweep::run(options),
+        Command::Crossfit(options) => crossfit::run(options),
         Command::Tag(options) => tag::run(options),
         Command::Caption(options) => caption::run(options),
         Command::Imagine(options) => imagine::run(options),
@@ -291,7 +301,7 @@ mod tests {
             "muse imagine text -o p.png",
             "muse imagine text -o p.png --model m --n 0",
             "muse imagine text -o p.png --model m --n 257",
-            "muse imagine text -o p.png --model m --temperature -1",
+            "muse imagine text -o p.png --model m --temperature=-1",
             "muse imagine text -o p.png --model m --temperature NaN",
             "muse imagine text -o p.png --model m --scale 65",
             "muse eval --model m",

@@ -56,6 +56,15 @@ impl fmt::Display for Chosen {
 }
 
 impl DeviceChoice {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Gpu => "gpu",
+            Self::Cpu => "cpu",
+        }
+    }
+
     /// The device that this choice means on this machine.
     ///
     /// `Auto` says on standard error which it took. A software rasteriser (lavapipe and the like) is no GPU: `Auto`

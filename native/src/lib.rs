@@ -5,8 +5,10 @@
 
 pub mod cli;
 pub mod commands;
+pub mod crossfit;
 pub mod data;
 pub mod device;
+pub mod launch;
 pub mod memory;
 pub mod output;
 pub mod sweep;

@@ -39,9 +39,14 @@ fn is_unsafe(c: char) -> bool {
 
 /// Tells people something on standard error, cleaned as captions are. When nobody is there to be told, so be it.
 pub fn tell(message: impl Display) {
+    told(message);
+}
+
+/// As [`tell`]; gives whether there was somebody to be told.
+pub fn told(message: impl Display) -> bool {
     let text = message.to_string();
     let lines: Vec<_> = text.lines().map(plain).collect();
-    let _ = writeln!(io::stderr(), "{}", lines.join("\n"));
+    writeln!(io::stderr(), "{}", lines.join("\n")).is_ok()
 }
 
 /// JSON on one line, in which DEL, the C1 controls and the reordering marks are escaped as well: they can only stand
@@ -236,6 +241,28 @@ fn rounded(score: f32) -> Value {
 ///
 /// When the folder cannot be written to; the message names the file.
 pub fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let write = || -> io::Result<()> {
+        let mut file = beside(path)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Checks before long work that [`write_file`] will be able to write its result.
+///
+/// # Errors
+///
+/// As those of [`write_file`].
+pub fn check_place(path: &Path) -> anyhow::Result<()> {
+    beside(path)
+        .map(drop)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -248,14 +275,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         // Less the umask, as for any new file; tempfile's own default is 0600.
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    let write = || -> io::Result<()> {
-        let mut file = builder.tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    builder.tempfile_in(folder)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `muse train` from end to end: the real binary, tiny encoders, data made by formula.
 
+#[path = "train/crossfit.rs"]
+mod crossfit;
 #[path = "train/decoders.rs"]
 mod decoders;
 #[path = "train/faults.rs"]
@@ -223,6 +225,25 @@ fn sentiment_labels_can_be_smoothed_and_weighed() {
         "{losses:?}"
     );
     assert!(!smooth.equals(&plain));
+    // Labels may be soft in the data themselves: the labels alone, or all classes alike.
+    let soft = |name: &str, shares: &dyn Fn(&str, &str) -> f64| {
+        let text = std::fs::read_to_string(world.path("train.jsonl")).expect("posts");
+        let lines = text.lines().map(|line| {
+            let mut post: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let label = post["sentiment"].as_str().expect("a label").to_owned();
+            let shares = ["negative", "neutral", "positive"]
+                .map(|class| (class.to_owned(), shares(class, &label).into()));
+            let shares: serde_json::Map<_, _> = shares.into_iter().collect();
+            post["sentiment"] = serde_json::json!({"label": label, "probabilities": shares});
+            format!("{post}\n")
+        });
+        let lines: String = lines.collect();
+        world.write(&format!("{name}.jsonl"), lines);
+        run(name, &format!("data.train.0.path={name}.jsonl"))
+    };
+    let hard = soft("hard", &|class, label| f64::from(u8::from(class == label)));
+    assert!(hard.equals(&plain));
+    assert!(soft("even", &|_, _| 1.0 / 3.0).equals(&smooth));
     assert!(!run("weighed", "train.class_balance=1").equals(&plain));
 }
 

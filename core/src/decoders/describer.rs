@@ -7,13 +7,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::{
     CaptionerDecoder, DecoderScores, Decoders, PREFIX, Pair, Pairs, Thumbnail, Together, take_state,
 };
-use crate::batch::{Batch, Example, Picture};
+use crate::batch::{Batch, Example, Picture, REGIONS};
 use crate::captioner::{Captioner, Vocabulary};
 use crate::config::MuseConfig;
 use crate::file::ModelFile;
 use crate::image::pixels::{Pixels, prepare};
 use crate::load::LoadError;
-use crate::model::Muse;
+use crate::model::{Encoded, Muse};
 use crate::pixel_cnn::PixelCnn;
 use crate::text::splitter::split;
 use crate::text::tokenizer::{EncodedText, TextTokenizer};
@@ -108,10 +108,18 @@ impl Describer {
         Ok((captioner, vocabulary, decoders.regions(regions)))
     }
 
-    /// Puts a photo through the image encoder: it can then be scored with any number of captions.
+    /// Puts a photo through the image encoder: it can then be scored with any number of captions. (Blind decoders spare the
+    /// encoder the work.)
     pub fn see(&self, photo: &Pixels) -> SeenPhoto {
+        let regions = match self.is_blind() {
+            true => {
+                let channels = self.config.image.encoder.channels();
+                Tensor::zeros([1, REGIONS, channels], &self.device)
+            }
+            false => self.regions(photo),
+        };
         SeenPhoto {
-            picture: Arc::new(Picture::Seen(Box::new(self.regions(photo)))),
+            picture: Arc::new(Picture::Seen(Box::new(regions))),
             thumbnail: Arc::new(Thumbnail::new(photo)),
         }
     }
@@ -150,6 +158,18 @@ impl Describer {
         Ok((generator, decoders.condition(row)))
     }
 
+    /// Of a caption longer than the model's window the beginning that [`Self::read`] reads; `None` of others.
+    pub fn words_read<'a>(&self, caption: &'a str) -> Option<&'a str> {
+        let split = split(caption);
+        let words: Vec<String> = split.iter().map(|word| word.text.clone()).collect();
+        let windows = self.tokenizer.windows(&words, self.config.max_pieces);
+        let last = windows[0].words.end.checked_sub(1)?;
+        (windows.len() > 1).then(|| {
+            let end = caption.char_indices().nth(split[last].end);
+            &caption[..end.map_or(caption.len(), |(at, _)| at)]
+        })
+    }
+
     /// A caption's tokens in the captioner's vocabulary, start to end; `None` without a captioner. Of a caption longer than
     /// the model's window only the beginning counts.
     pub fn tokens(&self, words: &[String]) -> Option<Vec<u32>> {
@@ -158,9 +178,8 @@ impl Describer {
         Some(captioner.vocabulary.encode(&pieces[1..pieces.len() - 1]))
     }
 
-    /// How well the decoders do on captions and photos, pair by pair. With `blind` they are fed a constant instead, as
-    /// a model needs that was trained so.
-    pub fn scores(&self, pairs: &[(&[String], &SeenPhoto)], blind: bool) -> DecoderScores {
+    /// How well the decoders do on captions and photos, pair by pair.
+    pub fn scores(&self, pairs: &[(&[String], &SeenPhoto)]) -> DecoderScores {
         let (Some(sizes), Some(decoders)) = (&self.config.decoders, &self.decoders) else {
             return DecoderScores::default();
         };
@@ -179,8 +198,22 @@ impl Describer {
         let Some(pairs) = Pairs::new(&examples, sizes, Together::CPU, &self.device) else {
             return DecoderScores::default();
         };
-        let encoded = self.muse.encode(&self.batch(&examples));
-        decoders.scores(&encoded, &pairs, blind)
+        let encoded = match decoders.is_blind() {
+            true => {
+                let d = self.config.text.hidden_size;
+                let zeros = |rows| Tensor::zeros([examples.len(), rows, d], &self.device);
+                Encoded {
+                    text: zeros(1),
+                    image: zeros(REGIONS),
+                }
+            }
+            false => self.muse.encode(&self.batch(&examples)),
+        };
+        decoders.scores(&encoded, &pairs)
+    }
+
+    fn is_blind(&self) -> bool {
+        self.decoders.as_ref().is_some_and(Decoders::is_blind)
     }
 
     fn first_window(&self, words: &[String]) -> EncodedText {

@@ -83,16 +83,15 @@ impl Part<'_> {
 }
 
 impl Decoders {
-    /// The parts of a batch. With `blind` the decoders are fed a constant instead of the embeddings: a control that shows what
-    /// they owe to them.
-    pub fn parts<'a>(&self, encoded: &Encoded, pairs: &'a Pairs, blind: bool) -> Vec<Part<'a>> {
+    /// The parts of a batch.
+    pub fn parts<'a>(&self, encoded: &Encoded, pairs: &'a Pairs) -> Vec<Part<'a>> {
         let mut parts = Vec::new();
         if let Some(captioner) = &self.captioner {
             let groups = pairs.captions.iter();
             let captions: usize = groups.clone().map(|group| group.samples.len()).sum();
             let targets: usize = groups.clone().map(|group| group.tokens.targets()).sum();
             parts.extend(groups.map(|group| {
-                let input = self.regions_of(encoded, &group.rows, blind);
+                let input = self.regions_of(encoded, &group.rows);
                 Part {
                     work: Work::Captions(Box::new(Captioning {
                         pairs: group,
@@ -108,7 +107,7 @@ impl Decoders {
             let groups = pairs.pictures.iter();
             let count = groups.clone().map(|group| group.samples.len()).sum();
             parts.extend(groups.map(|group| {
-                let input = self.condition_of(encoded, &group.rows, blind);
+                let input = self.condition_of(encoded, &group.rows);
                 Part {
                     work: Work::Pictures(Generation {
                         pairs: group,
@@ -123,21 +122,13 @@ impl Decoders {
     }
 
     /// I_n of some rows of a batch, `[P, 64, d]`.
-    pub(super) fn regions_of(&self, encoded: &Encoded, rows: &Rows, blind: bool) -> Tensor<3> {
-        let image = encoded.image.clone().select(0, rows.clone());
-        match blind {
-            true => self.mlp.forward(image.zeros_like()),
-            false => self.regions(image),
-        }
+    pub(super) fn regions_of(&self, encoded: &Encoded, rows: &Rows) -> Tensor<3> {
+        self.regions(encoded.image.clone().select(0, rows.clone()))
     }
 
     /// The `[CLS]` rows of T_n of some rows of a batch, `[P, d]`.
-    pub(super) fn condition_of(&self, encoded: &Encoded, rows: &Rows, blind: bool) -> Tensor<2> {
+    pub(super) fn condition_of(&self, encoded: &Encoded, rows: &Rows) -> Tensor<2> {
         let text = encoded.text.clone().narrow(1, 0, 1).squeeze_dim::<2>(1);
-        let text = text.select(0, rows.clone());
-        match blind {
-            true => self.mlp.forward(text.zeros_like()),
-            false => self.condition(text),
-        }
+        self.condition(text.select(0, rows.clone()))
     }
 }

@@ -13,6 +13,7 @@ const D: usize = 8;
 fn config(noise: f64) -> DecodersConfig {
     DecodersConfig {
         noise,
+        blind: false,
         captioner: Some(CaptionerDecoder {
             sizes: CaptionerConfig {
                 attention: 6,
@@ -79,8 +80,8 @@ fn encoded(device: &Device) -> Encoded {
 }
 
 /// L_it and L_ti.
-fn losses(decoders: &Decoders, encoded: &Encoded, pairs: &Pairs, blind: bool) -> [Tensor<1>; 2] {
-    let parts = decoders.parts(encoded, pairs, blind);
+fn losses(decoders: &Decoders, encoded: &Encoded, pairs: &Pairs) -> [Tensor<1>; 2] {
+    let parts = decoders.parts(encoded, pairs);
     [true, false].map(|captioning| {
         let parts = parts
             .iter()
@@ -105,9 +106,15 @@ fn reached(gradient: Option<Tensor<3>>) -> Vec<bool> {
 #[test]
 fn only_pairs_teach_and_only_their_encoders() {
     let device = Device::flex().autodiff();
-    let decoders = Decoders::new(&config(0.0), D, &device);
     let (encoded, pairs) = (encoded(&device), pairs(&device));
-    let losses = |blind| losses(&decoders, &encoded, &pairs, blind).map(|loss| loss.backward());
+    let losses = |blind| {
+        let config = DecodersConfig {
+            blind,
+            ..config(0.0)
+        };
+        let decoders = Decoders::new(&config, D, &device);
+        losses(&decoders, &encoded, &pairs).map(|loss| loss.backward())
+    };
     let [captioning, generation] = losses(false);
     assert_eq!(
         reached(encoded.image.grad(&captioning)),
@@ -130,14 +137,14 @@ fn scores_are_the_losses_pair_by_pair() {
     let device = Device::flex();
     let decoders = Decoders::new(&config(0.0), D, &device);
     let (encoded, pairs) = (encoded(&device), pairs(&device));
-    let scores = decoders.scores(&encoded, &pairs, false);
+    let scores = decoders.scores(&encoded, &pairs);
     let [(1, _, 3)] = scores.captions[..] else {
         panic!("{scores:?}");
     };
     let [(1, one), (3, other)] = scores.pictures[..] else {
         panic!("{scores:?}");
     };
-    let [_, generation] = losses(&decoders, &encoded, &pairs, false);
+    let [_, generation] = losses(&decoders, &encoded, &pairs);
     let mean: f32 = generation.into_scalar();
     assert!((mean - (one + other) / 2.0).abs() < 1e-4);
     assert!((one - other).abs() > 1e-4);
@@ -232,7 +239,7 @@ fn parts_add_up_to_the_loss_of_the_batch() {
             pictures: together,
         };
         let pairs = Pairs::new(&examples, &config(0.0), together, &device).expect("pairs");
-        losses(&decoders, &encoded, &pairs, false).map(Tensor::into_scalar::<f32>)
+        losses(&decoders, &encoded, &pairs).map(Tensor::into_scalar::<f32>)
     };
     let whole = of(usize::MAX);
     for together in [1, 2, 3] {

@@ -12,7 +12,7 @@ mod layers;
 #[cfg(test)]
 mod tests;
 
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
 use burn::tensor::Tensor;
 
@@ -55,27 +55,34 @@ pub(super) struct Sampler {
     logits: Dense,
 }
 
+/// What pictures are drawn with. Each has random numbers of its own, of the seed and its number alone: the first pictures of
+/// many are those of few, in however many parts they are painted.
+#[derive(Clone, Copy, Debug)]
+pub struct Chance {
+    /// Scales the noise that the mixture's logistic and the value within it are drawn with: 1 is the network's own
+    /// distribution, 0 always takes the likeliest logistic and its mean.
+    pub temperature: f64,
+    /// Where the random numbers begin.
+    pub seed: u64,
+    /// Number of the first picture.
+    pub first: usize,
+}
+
 impl PixelCnn {
-    /// Paints a picture for each row of `condition`, `[n, d]`: `[side, side, 3]` values 0..=255, row-major.
-    ///
-    /// `temperature` scales the noise that the mixture's logistic and the value within it are drawn with: 1 is the
-    /// network's own distribution, 0 always takes the likeliest logistic and its mean. Each picture has random numbers of
-    /// its own, of `seed` and its place alone: the first pictures of many are those of few. `side` is a multiple of 4.
-    ///
-    /// After each line `progress` is told how many are done; when it breaks, there is no picture.
+    /// Paints a picture for each row of `condition`, `[n, d]`: `[side, side, 3]` values 0..=255, row-major. `side` is a
+    /// multiple of 4. After each line `progress` is called.
     ///
     /// Reads the weights synchronously: not for WebGPU.
     pub fn sample(
         &self,
         condition: Tensor<2>,
         side: usize,
-        temperature: f64,
-        seed: u64,
-        mut progress: impl FnMut(usize) -> ControlFlow<()>,
-    ) -> Option<Vec<Vec<u8>>> {
+        chance: Chance,
+        mut progress: impl FnMut(),
+    ) -> Vec<Vec<u8>> {
         let mut sampler = Sampler::new(self, condition, side);
-        let mut random: Vec<Random> = (0..sampler.pictures)
-            .map(|picture| Random::new(seed, picture as u64))
+        let mut random: Vec<Random> = (chance.first..chance.first + sampler.pictures)
+            .map(|picture| Random::new(chance.seed, picture as u64))
             .collect();
         let mut pictures = vec![Vec::with_capacity(3 * side * side); sampler.pictures];
         for y in 0..side {
@@ -84,16 +91,14 @@ impl PixelCnn {
                 let numbers = logits.len() / pictures.len().max(1);
                 for (at, picture) in pictures.iter_mut().enumerate() {
                     let logits = &logits[at * numbers..][..numbers];
-                    let colours = draw(logits, temperature, || random[at].uniform());
+                    let colours = draw(logits, chance.temperature, || random[at].uniform());
                     sampler.put(at, y, x, colours.map(to_unit));
                     picture.extend(colours);
                 }
             }
-            if progress(y + 1).is_break() {
-                return None;
-            }
+            progress();
         }
-        Some(pictures)
+        pictures
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) enum RawCommand {
     Train(TrainArgs),
     /// Train the settings of a sweep file with several seeds each: tables and plots
     Sweep(SweepArgs),
+    /// Make soft sentiment labels, each by a model that did not see it; also a cross-validation
+    Crossfit(CrossfitArgs),
     /// Mark the entities of captions and tell their sentiment
     Tag(TagArgs),
     /// Describe a photo, and draw where each word looked
@@ -46,7 +48,7 @@ pub(super) struct TrainArgs {
     /// Model file to start from
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     pub(super) init: Option<PathBuf>,
-    /// Go on from the last epoch's checkpoint in the run's folder
+    /// Go on from the last checkpoint in the run's folder
     #[arg(long)]
     pub(super) resume: bool,
     /// Override a setting of the configuration; may be given several times
@@ -80,6 +82,31 @@ pub(super) struct SweepArgs {
     /// Train nothing; write the tables and plots of what is complete
     #[arg(long, conflicts_with_all = ["dry_run", "only"])]
     pub(super) redraw: bool,
+    /// Where to train
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    pub(super) device: DeviceChoice,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The data are cut into folds; for each a model is trained on the others and asked about it. Its answers, tempered so
+that they are as sure as they are right, are mixed with the labels in DIR/soft.jsonl, which muse train reads. An
+interrupted crossfit goes on with the same command.")]
+pub(super) struct CrossfitArgs {
+    /// The training configuration, a TOML file
+    pub(super) config: PathBuf,
+    /// Folder of the models and of the soft labels
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: PathBuf,
+    /// Into how many parts the data are cut
+    #[arg(long, value_name = "N", default_value = "4", value_parser = folds)]
+    pub(super) folds: usize,
+    /// How much of a target the models have; the label has the rest
+    #[arg(long, value_name = "0..1", default_value_t = 0.5, value_parser = probability)]
+    pub(super) share: f32,
+    /// Override a setting of the configuration; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(super) overrides: Vec<(String, String)>,
     /// Where to train
     #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
     pub(super) device: DeviceChoice,
@@ -156,7 +183,7 @@ pub(super) struct CaptionArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ImagineArgs {
-    /// The text
+    /// The text; of a long one only the beginning is read, 64 word pieces at most
     #[arg(value_name = "TEXT")]
     pub(super) caption: String,
     /// Model file, exported with its decoders
@@ -187,7 +214,8 @@ pub(super) struct EvalArgs {
     /// Model file
     #[arg(long, value_name = "MODEL")]
     pub(super) model: PathBuf,
-    /// Labelled data, CoNLL (.txt, .conll) or JSON lines (.jsonl); several are scored one by one and pooled
+    /// Labelled data, CoNLL (.txt, .conll), JSON lines (.jsonl) or captioned photos (.csv); several are scored one by one
+    /// and pooled
     #[arg(long, value_name = "FILE", required = true)]
     pub(super) data: Vec<PathBuf>,
     /// Folder of the pictures that the IMGID lines of CoNLL name
@@ -221,12 +249,12 @@ pub(super) struct EvalArgs {
     #[arg(long, value_enum)]
     pub(super) format: Option<Format>,
     /// Score the decoders on the captions that come with a photo: what they gain from the other modality
-    #[arg(long, conflicts_with_all = ["no_images", "random_images", "resplit"])]
+    #[arg(long, conflicts_with_all = ["no_images", "random_images", "resplit", "batch_size"])]
     pub(super) decoders: bool,
     /// Compare with a model that was trained with train.blind_decoders
     #[arg(long, value_name = "MODEL", requires = "decoders")]
     pub(super) control: Option<PathBuf>,
-    /// Print JSON, with fractions instead of percentages
+    /// Print JSON; percentages become fractions
     #[arg(long)]
     pub(super) json: bool,
     /// Captions tagged at a time [default: 4 on the CPU, 32 on a GPU]
@@ -285,6 +313,13 @@ fn probability(text: &str) -> Result<f32, String> {
     match text.parse() {
         Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
         _ => Err("expected a number from 0 to 1".into()),
+    }
+}
+
+fn folds(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(folds) if (2..=100).contains(&folds) => Ok(folds),
+        _ => Err("expected a whole number from 2 to 100".into()),
     }
 }
 

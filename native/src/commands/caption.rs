@@ -5,7 +5,7 @@ mod attention;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use muse_core::captioner::{Beam, Vocabulary};
 use muse_core::decoders::Describer;
 use muse_core::text::detokenizer::{JoinedWord, sentence, words};
@@ -49,6 +49,9 @@ struct Said {
 /// When the model or the photo cannot be read, when the model has no captioner, or when the answer cannot be written.
 pub fn run(options: Options) -> anyhow::Result<()> {
     let unusable = || format!("cannot use {} as a model", options.model.display());
+    if let Some(path) = &options.attention {
+        output::check_place(path)?;
+    }
     let bytes = read_bytes(&options.model)?;
     let photo = read_picture(&options.image)?;
     let device = options.device.open()?.device;
@@ -63,10 +66,6 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         .collect();
     let best = said.first().context("the search found no caption")?;
 
-    if let Some(path) = &options.attention {
-        let looks = best.looks()?;
-        output::write_file(path, &attention::png(&photo, &looks)?)?;
-    }
     let answer = match options.json {
         true => output::json_line(&json!({
             "image": options.image.to_string_lossy(),
@@ -75,7 +74,11 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         })),
         false => output::plain(&best.text()).into_owned(),
     };
-    writeln!(io::stdout(), "{answer}").context("cannot write to standard output")
+    writeln!(io::stdout(), "{answer}").context("cannot write to standard output")?;
+    match &options.attention {
+        Some(path) => output::write_file(path, &attention::png(&photo, &best.looks())?),
+        None => Ok(()),
+    }
 }
 
 impl Said {
@@ -99,7 +102,7 @@ impl Said {
     }
 
     /// Each word and how much was looked at each region, on average over its pieces.
-    fn looks(&self) -> anyhow::Result<Vec<(&str, Vec<f32>)>> {
+    fn looks(&self) -> Vec<(&str, Vec<f32>)> {
         let mean = |word: &JoinedWord| {
             let maps = &self.beam.attention[word.pieces.clone()];
             let regions = maps.first().map_or(0, Vec::len);
@@ -108,13 +111,9 @@ impl Said {
                 .map(|region| sum(region) / maps.len() as f32)
                 .collect()
         };
-        ensure!(
-            self.pieces.len() == self.beam.attention.len(),
-            "the captioner said a token that its vocabulary does not have"
-        );
-        Ok((self.words.iter())
+        (self.words.iter())
             .map(|word| (word.text.as_str(), mean(word)))
-            .collect())
+            .collect()
     }
 
     fn json(&self) -> Value {
@@ -126,5 +125,32 @@ impl Said {
             "ended": self.beam.ended,
             "tokens": self.pieces,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_looked_where_its_pieces_did_on_average() {
+        let pieces = ["a", "sun", "##set", "."].map(str::to_owned).to_vec();
+        let at = |region: usize| (0..4).map(|r| f32::from(u8::from(r == region))).collect();
+        let said = Said {
+            beam: Beam {
+                tokens: vec![4, 5, 6, 7],
+                log_probability: 0.0,
+                attention: vec![at(3), at(0), at(1), at(2)],
+                ended: true,
+            },
+            words: words(&pieces),
+            pieces,
+        };
+        let expected: [(&str, Vec<f32>); 3] = [
+            ("a", at(3)),
+            ("sunset", vec![0.5, 0.5, 0.0, 0.0]),
+            (".", at(2)),
+        ];
+        assert_eq!(said.looks(), expected);
     }
 }

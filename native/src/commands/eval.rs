@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use muse_core::image::pixels::Pixels;
-use muse_core::{Caption, MuseConfig, Request};
+use muse_core::{Caption, MuseConfig, Request, Tagged};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use self::tally::Tally;
-use super::{Crew, read_picture};
+pub use super::Crew;
+use super::read_picture;
 use crate::data::{Format, Sample, Source, loader, read_source};
 use crate::device::DeviceChoice;
 use crate::output::{json_line, tell};
@@ -241,12 +242,32 @@ struct Prepared {
 }
 
 fn score(crew: &Crew, mut samples: Vec<Sample>, resplit: bool) -> anyhow::Result<Tally> {
-    // Captions of one length do not pad each other; the order does not matter to the scores.
-    samples.sort_by_key(|sample| sample.words.len());
     if crew.tagger.config().tags.is_empty() {
         samples.iter_mut().for_each(|sample| sample.tags = None);
     }
     let mut tally = Tally::new(samples.len());
+    each_tagged(crew, samples, resplit, |sample, request, tagged| {
+        tally.pictures += usize::from(request.picture.is_some());
+        tally.unreadable += usize::from(sample.image.is_some() && request.picture.is_none());
+        tally.add(sample, tagged, resplit);
+    })?;
+    Ok(tally)
+}
+
+/// Tags samples, and hands each on with its answer. A picture that cannot be read is told, and its caption tagged without. The
+/// order is another.
+///
+/// # Errors
+///
+/// When threads cannot be started.
+pub fn each_tagged(
+    crew: &Crew,
+    mut samples: Vec<Sample>,
+    resplit: bool,
+    mut each: impl FnMut(&Sample, &Request, &Tagged),
+) -> anyhow::Result<()> {
+    // Captions of one length do not pad each other.
+    samples.sort_by_key(|sample| sample.words.len());
     let workers = std::thread::available_parallelism()
         .map_or(1, usize::from)
         .min(4);
@@ -256,15 +277,12 @@ fn score(crew: &Crew, mut samples: Vec<Sample>, resplit: bool) -> anyhow::Result
             .into_iter()
             .map(|prepared| prepared.request(resplit))
             .unzip();
-        for (sample, request) in samples.iter().zip(&requests) {
-            tally.pictures += usize::from(request.picture.is_some());
-            tally.unreadable += usize::from(sample.image.is_some() && request.picture.is_none());
-        }
-        for (sample, tagged) in samples.iter().zip(crew.tag(&requests)) {
-            tally.add(sample, &tagged, resplit);
+        let tagged = crew.tag(&requests);
+        for ((sample, request), tagged) in samples.iter().zip(&requests).zip(&tagged) {
+            each(sample, request, tagged);
         }
     }
-    Ok(tally)
+    Ok(())
 }
 
 fn prepare(sample: Sample) -> anyhow::Result<Prepared> {

@@ -2,15 +2,14 @@
 
 use std::io::Cursor;
 use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use image::imageops::{self, FilterType};
 use image::{ImageFormat, Rgb, RgbImage};
 use muse_core::Caption;
 use muse_core::decoders::Describer;
-use muse_core::pixel_cnn::SIDE;
+use muse_core::pixel_cnn::{Chance, SIDE};
 
 use super::{post, read_bytes};
 use crate::device::DeviceChoice;
@@ -19,6 +18,12 @@ use crate::train::progress::bar;
 
 /// Pixels between the pictures of a grid, before it is enlarged.
 const GAP: usize = 2;
+
+/// Pictures that are painted side by side. Each keeps what every layer has computed: some 50 MB at the paper's sizes.
+const TOGETHER: usize = 16;
+
+/// The greatest number of pixels of what is written, as of a picture that is read.
+const MAX_PIXELS: u64 = 64 << 20;
 
 /// What to paint and where to put it.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,10 +50,19 @@ pub struct Options {
 ///
 /// # Errors
 ///
-/// When the model cannot be read or has no image generator, when the caption is too long, or when the picture cannot be
-/// written.
+/// When the model cannot be read or has no image generator, when the caption is too long or the grid too large, or when the
+/// picture cannot be written.
 pub fn run(options: Options) -> anyhow::Result<()> {
     post::check_length(&Caption::Text(options.caption.clone()))?;
+    let count = options.pictures.get();
+    let [width, height] = shape(count).map(|side| side * u64::from(options.scale));
+    ensure!(
+        width * height <= MAX_PIXELS,
+        "{count} pictures enlarged {} times make {width}x{height} pixels, more than {} million; lower --n or --scale",
+        options.scale,
+        MAX_PIXELS >> 20
+    );
+    output::check_place(&options.out)?;
     let bytes = read_bytes(&options.model)?;
     let device = options.device.open()?.device;
     let describer = Describer::from_bytes(&bytes, &device)
@@ -57,33 +71,30 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         .read(&options.caption)
         .with_context(|| format!("{} cannot imagine", options.model.display()))?;
 
-    let bar = bar(SIDE, "lines");
-    let conditions = condition.repeat_dim(0, options.pictures.get());
-    let progress = |lines: usize| {
-        bar.set_position(lines as u64);
-        ControlFlow::Continue(())
-    };
-    let painted = generator.sample(
-        conditions,
-        SIDE,
-        options.temperature,
-        options.seed,
-        progress,
-    );
-    bar.finish_and_clear();
-    let pictures: Vec<RgbImage> = painted
-        .context("the painting was interrupted")?
-        .into_iter()
-        .map(|pixels| {
-            RgbImage::from_raw(SIDE as u32, SIDE as u32, pixels)
-                .context("the generator painted too little")
-        })
-        .collect::<anyhow::Result<_>>()?;
+    warn_of_the_rest(&describer, &options.caption);
 
-    let sheet = grid(&pictures);
-    let (width, height) = sheet.dimensions();
-    let scale = options.scale;
-    let sheet = imageops::resize(&sheet, width * scale, height * scale, FilterType::Nearest);
+    let bar = bar(SIDE * count.div_ceil(TOGETHER), "lines");
+    let mut pictures = Vec::with_capacity(count);
+    for first in (0..count).step_by(TOGETHER) {
+        let chance = Chance {
+            temperature: options.temperature,
+            seed: options.seed,
+            first,
+        };
+        let conditions = condition.clone().repeat_dim(0, TOGETHER.min(count - first));
+        for pixels in generator.sample(conditions, SIDE, chance, || bar.inc(1)) {
+            let picture = RgbImage::from_raw(SIDE as u32, SIDE as u32, pixels);
+            pictures.push(picture.context("the generator painted too little")?);
+        }
+    }
+    bar.finish_and_clear();
+
+    let sheet = imageops::resize(
+        &grid(&pictures),
+        width as u32,
+        height as u32,
+        FilterType::Nearest,
+    );
     let mut png = Cursor::new(Vec::new());
     sheet
         .write_to(&mut png, ImageFormat::Png)
@@ -91,17 +102,33 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     output::write_file(&options.out, png.get_ref())
 }
 
-/// The pictures in lines, about as many lines as columns, on white.
+/// The generator reads one window of text.
+fn warn_of_the_rest(describer: &Describer, caption: &str) {
+    if let Some(read) = describer.words_read(caption) {
+        output::tell(format_args!(
+            "warning: the text is longer than the model's window; only this is read: {read}"
+        ));
+    }
+}
+
+/// The columns of a grid of so many pictures: about as many as it has lines.
+fn columns(pictures: usize) -> usize {
+    (1..).find(|c| c * c >= pictures).unwrap_or(pictures)
+}
+
+/// Width and height of a grid of so many pictures.
+fn shape(pictures: usize) -> [u64; 2] {
+    let columns = columns(pictures);
+    [columns, pictures.div_ceil(columns)].map(|count| (count * (SIDE + GAP) - GAP) as u64)
+}
+
+/// The pictures in lines, on white.
 fn grid(pictures: &[RgbImage]) -> RgbImage {
-    let columns = (1..)
-        .find(|c| c * c >= pictures.len())
-        .unwrap_or(pictures.len());
-    let lines = pictures.len().div_ceil(columns);
-    let step = SIDE + GAP;
-    let side = |count: usize| (count * step - GAP) as u32;
-    let mut sheet = RgbImage::from_pixel(side(columns), side(lines), Rgb([255; 3]));
+    let [width, height] = shape(pictures.len()).map(|side| side as u32);
+    let mut sheet = RgbImage::from_pixel(width, height, Rgb([255; 3]));
+    let columns = columns(pictures.len());
     for (at, picture) in pictures.iter().enumerate() {
-        let (x, y) = (at % columns * step, at / columns * step);
+        let [x, y] = [at % columns, at / columns].map(|place| place * (SIDE + GAP));
         imageops::replace(&mut sheet, picture, x as i64, y as i64);
     }
     sheet

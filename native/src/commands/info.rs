@@ -327,7 +327,12 @@ fn described(decoders: &DecodersConfig) -> String {
             g.blocks, g.filters, g.mixtures
         )
     });
-    let all: Vec<String> = captioner.into_iter().chain(generator).collect();
+    let blind = (decoders.blind).then(|| "fed a constant (train.blind_decoders)".to_owned());
+    let all: Vec<String> = captioner
+        .into_iter()
+        .chain(generator)
+        .chain(blind)
+        .collect();
     all.join(", ")
 }
 

@@ -39,7 +39,7 @@ fn load_model_file(path: &Path) -> anyhow::Result<ModelFile> {
 
 /// A model, and how captions are best put to it.
 #[derive(Debug)]
-struct Crew {
+pub struct Crew {
     tagger: Tagger,
     /// Captions in a batch.
     batch_size: usize,
@@ -49,7 +49,15 @@ struct Crew {
 
 impl Crew {
     /// Opens the device and loads the model; `batch_size` is what suits the device when `None`.
-    fn load(model: &Path, device: DeviceChoice, batch_size: Option<usize>) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// When the device cannot be opened, or the file is not a model.
+    pub fn load(
+        model: &Path,
+        device: DeviceChoice,
+        batch_size: Option<usize>,
+    ) -> anyhow::Result<Self> {
         let bytes = read_bytes(model)?;
         let chosen = device.open()?;
         let tagger = Tagger::from_bytes(&bytes, &chosen.device)

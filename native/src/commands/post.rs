@@ -164,7 +164,7 @@ pub fn check_length(caption: &Caption) -> anyhow::Result<()> {
     let length = length(caption);
     ensure!(
         length <= MAX_CAPTION_CHARS,
-        "the caption has {length} characters; at most {MAX_CAPTION_CHARS} are tagged"
+        "the caption has {length} characters; at most {MAX_CAPTION_CHARS} are read"
     );
     Ok(())
 }

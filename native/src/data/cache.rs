@@ -43,6 +43,11 @@ const PARTIAL: &str = "partial-";
 /// Nobody takes so long to write one; its writer was killed.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
+/// Length of the entry of a picture with so many channels, in bytes.
+pub const fn entry_bytes(channels: usize) -> usize {
+    HEADER + 2 * REGIONS * channels
+}
+
 /// What the features of a picture depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {

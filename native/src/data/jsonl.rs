@@ -8,7 +8,8 @@
 //! (on one line). `text` is split into words by [`muse_core::text::splitter`]; `words`, a list, is taken
 //! as it is. `entities` are half-open spans in Unicode scalars of `text`, or of the words joined by single
 //! spaces where there is no `text`. An object with `start`, `end` and `type` does too, and so does a
-//! `sentiment` with a `label`, so that the tagger's output can be read again. Instead of `entities` there
+//! `sentiment` with a `label`, with the `probabilities` of all classes, or both, so that the tagger's output can be read again:
+//! the head then learns the probabilities; what counts as right in scoring is the label. Instead of `entities` there
 //! may be `tags`, one for each word; where there are both, the tags count. Other fields are ignored, blank
 //! lines are passed over.
 
@@ -18,7 +19,7 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use muse_core::text::splitter::{self, Word};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::sample::{Sample, checked_tag, split_hashtags};
 use super::{at_line, read_text};
@@ -143,17 +144,23 @@ fn parse(number: usize, line: &str, folder: &Path, options: Options) -> anyhow::
         split_hashtags(&mut sample.words, sample.tags.as_mut());
     }
 
-    let sentiment = match &line.sentiment {
-        Some(Value::Object(fields)) => fields.get("label"),
-        other => other.as_ref(),
+    let (label, probabilities) = match &line.sentiment {
+        Some(Value::Object(fields)) => (fields.get("label"), fields.get("probabilities")),
+        other => (other.as_ref(), None),
     };
-    sample.sentiment = match sentiment {
+    sample.sentiment = match label {
         None | Some(Value::Null) => None,
         Some(Value::String(class)) if !class.trim().is_empty() => Some(class.clone()),
         Some(other) => {
             bail!("\"sentiment\" is {other}; it must be the name of a class, such as \"positive\"")
         }
     };
+    if let Some(probabilities) = probabilities.filter(|value| !value.is_null()) {
+        let shares = shares(probabilities)?;
+        let likeliest = || shares.iter().max_by(|a, b| a.1.total_cmp(b.1));
+        sample.sentiment = (sample.sentiment).or_else(|| Some(likeliest()?.0.clone()));
+        sample.shares = Some(shares);
+    }
 
     if let Some(image) = line.image.filter(|_| !options.no_images) {
         let image = folder.join(image);
@@ -165,6 +172,53 @@ fn parse(number: usize, line: &str, folder: &Path, options: Options) -> anyhow::
         sample.image = Some(image);
     }
     Ok(sample)
+}
+
+/// A sample as a line that [`read`] reads again. Its picture's path is made absolute.
+///
+/// # Errors
+///
+/// When the current folder, which a relative path starts from, is gone.
+pub fn line(sample: &Sample) -> anyhow::Result<Value> {
+    let mut line = json!({ "id": sample.id, "words": sample.words });
+    if let Some(image) = &sample.image {
+        let path = std::path::absolute(image)
+            .with_context(|| format!("cannot tell where {} is", image.display()))?;
+        line["image"] = json!(path.to_string_lossy());
+    }
+    if let Some(tags) = &sample.tags {
+        line["tags"] = json!(tags);
+    }
+    line["sentiment"] = match (&sample.sentiment, &sample.shares) {
+        (None, _) => return Ok(line),
+        (Some(label), None) => json!(label),
+        (Some(label), Some(shares)) => json!({ "label": label, "probabilities": shares }),
+    };
+    Ok(line)
+}
+
+/// Shares of classes, brought to a sum of 1; as written they have few digits.
+fn shares(probabilities: &Value) -> anyhow::Result<BTreeMap<String, f64>> {
+    let shares: Option<BTreeMap<String, f64>> = probabilities.as_object().and_then(|fields| {
+        (fields.iter())
+            .map(|(class, share)| {
+                let share = share.as_f64().filter(|share| *share >= 0.0)?;
+                (!class.trim().is_empty()).then(|| (class.clone(), share))
+            })
+            .collect()
+    });
+    let sum = |shares: &BTreeMap<String, f64>| shares.values().sum::<f64>();
+    match shares.filter(|shares| (sum(shares) - 1.0).abs() < 0.02) {
+        Some(mut shares) => {
+            let sum = sum(&shares);
+            shares.values_mut().for_each(|share| *share /= sum);
+            Ok(shares)
+        }
+        None => bail!(
+            "the \"probabilities\" of the sentiment are {probabilities}; they must be shares of classes that sum to 1, such \
+             as {{\"positive\": 0.75, \"neutral\": 0.25}}"
+        ),
+    }
 }
 
 /// Where the words stand in `text`, in scalars. Only white space may lie between them.

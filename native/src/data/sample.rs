@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// Readers keep two promises: `tags` has one tag for each word, each `O`, `B-<type>` or `I-<type>`, and a
 /// sample without words has no tags (there is nothing to tag). Tags are as the file has them: an `I-` that
 /// continues nothing stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {
     /// The file's name for the post, or the number of its line.
     pub id: String,
@@ -20,6 +20,9 @@ pub struct Sample {
     pub tags: Option<Vec<String>>,
     /// The sentiment class, when the file has one.
     pub sentiment: Option<String>,
+    /// How much of the answer each class has, when the file says more than the class: shares that sum to 1. Never without a
+    /// class.
+    pub shares: Option<BTreeMap<String, f64>>,
 }
 
 /// The BIO tags of an entity head for these samples: `O`, then `B-` and `I-` of each type in alphabetical
@@ -48,7 +51,10 @@ pub fn tags_of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Vec<String>
 pub fn classes_of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Vec<String> {
     let classes: BTreeSet<_> = samples
         .into_iter()
-        .filter_map(|sample| sample.sentiment.as_ref())
+        .flat_map(|sample| {
+            let shares = sample.shares.iter().flat_map(BTreeMap::keys);
+            sample.sentiment.iter().chain(shares)
+        })
         .collect();
     classes.into_iter().cloned().collect()
 }
@@ -140,6 +146,9 @@ mod tests {
             sample(None, Some("positive")),
         ];
         assert_eq!(classes_of(&samples), ["negative", "positive"]);
+        let mut soft = sample(None, Some("positive"));
+        soft.shares = Some(BTreeMap::from([("even".to_owned(), 0.5)]));
+        assert_eq!(classes_of(&[soft]), ["even", "positive"]);
         assert_eq!(classes_of(&samples[2..3]), Vec::<String>::new());
     }
 

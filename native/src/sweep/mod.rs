@@ -1,11 +1,10 @@
 //! `muse sweep`: ablations and curves, each setting trained with several seeds.
 //!
-//! `file` → `plan` (every distinct configuration is one run) → `launch` (a training as a child process) in its `folder` →
+//! `file` → `plan` (every distinct configuration is one run) → [`launch`](crate::launch) in its `folder` →
 //! `metrics` → `report` (CSV files and tables) and `plot`.
 
 pub mod file;
 pub mod folder;
-pub mod launch;
 pub mod metrics;
 pub mod plan;
 pub mod plot;
@@ -19,10 +18,10 @@ use anyhow::{bail, ensure};
 
 use self::file::SweepFile;
 use self::folder::{State, SweepFolder};
-use self::launch::{Ended, Launcher};
 use self::plan::Plan;
 use self::report::Results;
 use crate::device::DeviceChoice;
+use crate::launch::{Ended, Launcher};
 use crate::output;
 
 /// What `muse sweep` was asked for.
@@ -123,7 +122,7 @@ fn train(
             run.title
         ));
         SweepFolder::forget_failure(&path)?;
-        results.states[at] = match launcher.train(run, &path)? {
+        results.states[at] = match launcher.train(&run.overrides, &path)? {
             Ended::Interrupted => {
                 results.states[at] = folder.state(run)?;
                 return Ok(true);

@@ -67,8 +67,16 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// When a configuration is not one that `muse train` takes; the message names the row or the point.
+    /// When a configuration is not one that `muse train` takes (the message names the row or the point), or `common` has a
+    /// seed.
     pub fn new(file: &SweepFile, common: &[String]) -> anyhow::Result<Self> {
+        for pair in common {
+            let key = pair.split_once('=').map_or(pair.as_str(), |(key, _)| key);
+            ensure!(
+                key.trim() != "seed",
+                "--set {pair}: the seeds are those of the sweep file; list them there under seeds"
+            );
+        }
         let common = [overrides(&file.set), common.to_vec()].concat();
         let mut parts = Vec::new();
         if !file.rows.is_empty() {

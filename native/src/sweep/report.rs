@@ -132,7 +132,7 @@ impl Results<'_> {
             .map(String::from)
             .into();
         for score in &scores {
-            header.extend([format!("{score} mean"), format!("{score} sd")]);
+            header.extend(["mean", "sd", "n"].map(|what| format!("{score} {what}")));
         }
         let mut rows = vec![header];
         for (part, setting) in self.settings() {
@@ -147,6 +147,7 @@ impl Results<'_> {
                 let summary = Summary::of(&self.values(setting, score));
                 row.push(summary.map_or(String::new(), |summary| digits(summary.mean)));
                 row.push(summary.and_then(|s| s.sd).map_or(String::new(), digits));
+                row.push(summary.map_or(0, |summary| summary.n).to_string());
             }
             rows.push(row);
         }
@@ -182,7 +183,14 @@ impl Results<'_> {
                 for score in scores {
                     let unit = self.unit(score);
                     let summary = Summary::of(&self.values(setting, score));
-                    row.push(summary.map_or("–".into(), |s| s.shown(unit.factor, unit.digits)));
+                    row.push(match summary {
+                        None => "–".into(),
+                        Some(s) if s.n == n => s.shown(unit.factor, unit.digits),
+                        // The others have no such score, or none that is a number.
+                        Some(s) => {
+                            format!("{} ({} of {n})", s.shown(unit.factor, unit.digits), s.n)
+                        }
+                    });
                 }
                 rows.push(row);
             }
@@ -251,6 +259,49 @@ fn write_csv(path: &Path, rows: &[Vec<String>]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mean_of_fewer_runs_says_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("metrics.csv");
+        let run = |f1: &str| {
+            std::fs::write(&path, format!("epoch,choice,F1\n1,0.5,{f1}\n")).expect("the file");
+            State::Done(Metrics::read(&path).expect("metrics"))
+        };
+        let plan = Plan {
+            base: "base.toml".into(),
+            seeds: vec![1, 2, 3],
+            parts: vec![Part {
+                name: "table".into(),
+                axis: None,
+                settings: vec![Setting {
+                    name: "row".into(),
+                    value: None,
+                    overrides: Vec::new(),
+                    runs: vec![0, 1, 2],
+                }],
+            }],
+            runs: Vec::new(),
+        };
+        let results = Results {
+            plan: &plan,
+            states: vec![run("0.5"), run(""), run("0.7")],
+            folders: Vec::new(),
+        };
+        let text = results.markdown(&["F1".to_owned(), "choice".to_owned()]);
+        assert!(text.contains("60.00 ± 14.14 (2 of 3)"), "{text}");
+        assert!(text.contains("50.00 ± 0.00 |"), "{text}");
+        let summary = results.summary();
+        let at = |name: &str| {
+            summary[0]
+                .iter()
+                .position(|column| column == name)
+                .expect(name)
+        };
+        assert_eq!(summary[1][at("n")], "3");
+        assert_eq!(summary[1][at("F1 n")], "2");
+        assert_eq!(summary[1][at("choice n")], "3");
+    }
 
     #[test]
     fn a_table_is_aligned_by_characters() {

@@ -78,11 +78,9 @@ pub struct KeepTwo {
 }
 
 impl KeepTwo {
-    /// With a checkpoint that is there already.
-    pub fn after(step: Option<usize>) -> Self {
-        Self {
-            saved: step.into_iter().collect(),
-        }
+    /// With checkpoints that are there already, after these steps.
+    pub fn after(saved: Vec<usize>) -> Self {
+        Self { saved }
     }
 }
 
@@ -102,29 +100,29 @@ pub fn losses_path(folder: &Path, step: usize) -> PathBuf {
     folder.join(format!("losses-{step}.toml"))
 }
 
-/// The newest complete checkpoint of a folder, in steps.
+/// The steps after which a folder has complete checkpoints, ascending.
 ///
 /// # Errors
 ///
 /// When the folder cannot be read.
-pub fn newest(folder: &Path) -> std::io::Result<Option<usize>> {
-    let mut newest = None;
+pub fn complete(folder: &Path) -> std::io::Result<Vec<usize>> {
+    let mut steps = BTreeSet::new();
     for entry in std::fs::read_dir(folder)? {
         let step = step_of(&entry?.path());
-        newest = newest.max(step.filter(|&step| is_complete(folder, step)));
+        steps.extend(step.filter(|&step| is_complete(folder, step)));
     }
-    Ok(newest)
+    Ok(steps.into_iter().collect())
 }
 
 /// Removes what a killed run left: files half-written, and checkpoints that lack a part. Those parts must not meet the
 /// parts of a later attempt at the same step: the optimiser knows the weights by numbers that are drawn anew at each start.
 ///
-/// Gives the newest complete checkpoint, as [`newest`] does.
+/// Gives the complete ones, as [`complete`] does.
 ///
 /// # Errors
 ///
 /// When the folder cannot be read, or a file not be removed.
-pub fn tidy(folder: &Path) -> std::io::Result<Option<usize>> {
+pub fn tidy(folder: &Path) -> std::io::Result<Vec<usize>> {
     let paths = std::fs::read_dir(folder)?
         .map(|entry| Ok(entry?.path()))
         .collect::<std::io::Result<BTreeSet<_>>>()?;
@@ -136,7 +134,7 @@ pub fn tidy(folder: &Path) -> std::io::Result<Option<usize>> {
         })
         .collect();
     broken.into_iter().try_for_each(|path| remove(path))?;
-    newest(folder)
+    complete(folder)
 }
 
 /// Checks that a checkpoint can be read and is one of `model`; burn panics where it is not.
@@ -208,7 +206,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let touch = |name: &str| std::fs::write(folder.path().join(name), "x").unwrap();
         let here = |name: &str| folder.path().join(name).exists();
-        assert_eq!(tidy(folder.path()).unwrap(), None);
+        assert!(tidy(folder.path()).unwrap().is_empty());
         for part in PARTS {
             touch(&format!("{part}-20.bpk"));
         }
@@ -218,9 +216,9 @@ mod tests {
         touch("losses-30.toml");
         touch(".scheduler-30.part.bpk");
         touch("notes.txt");
-        assert_eq!(newest(folder.path()).unwrap(), Some(20));
+        assert_eq!(complete(folder.path()).unwrap(), [20]);
         assert!(here(".scheduler-30.part.bpk"), "looking removes nothing");
-        assert_eq!(tidy(folder.path()).unwrap(), Some(20));
+        assert_eq!(tidy(folder.path()).unwrap(), [20]);
         for name in [
             "model-30.bpk",
             "optimizer-30.bpk",

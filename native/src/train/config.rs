@@ -94,6 +94,28 @@ impl TrainConfig {
                 "{name} is {share}, must be 0 to 1"
             );
         }
+        let exchange = &self.model.exchange;
+        ensure!(
+            (0.0..=1.0).contains(&exchange.theta),
+            "model.exchange.theta is {}, must be 0 to 1",
+            exchange.theta
+        );
+        let (first, last) = (exchange.first_layer, exchange.last_layer);
+        ensure!(
+            exchange.layers == 0 || (first <= last && last < exchange.layers),
+            "the exchange goes from model.exchange.first_layer = {first} to last_layer = {last}, both included and counted \
+             from 0; of {} layers that is nothing. Without any exchange: model.exchange.theta = 0",
+            exchange.layers
+        );
+        for (name, share) in [
+            ("model.exchange.dropout", exchange.dropout),
+            ("model.fusion_dropout", self.model.fusion_dropout),
+        ] {
+            ensure!(
+                (0.0..1.0).contains(&share),
+                "{name} is {share}, must be at least 0 and below 1"
+            );
+        }
         let rates = &train.rates;
         for (name, rate) in [
             ("text", rates.text),
@@ -191,6 +213,7 @@ impl TrainConfig {
         Ok(
             (captioner.is_some() || generator.is_some()).then_some(DecodersConfig {
                 noise: section.noise,
+                blind: self.train.blind_decoders,
                 captioner,
                 generator,
             }),

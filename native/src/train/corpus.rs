@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use muse_core::config::MuseConfig;
 use muse_core::text::tokenizer::{TextTokenizer, Window};
 
+use super::config::LossWeights;
 use crate::data::Sample;
 
 /// A caption in windows, with its labels and its picture's file.
@@ -18,6 +19,8 @@ pub struct Post {
     pub tags: Option<Vec<usize>>,
     /// Index of the sentiment class.
     pub sentiment: Option<usize>,
+    /// What the sentiment head is to answer, a weight for each class: 1 at the label alone, or the shares that the data give.
+    pub target: Option<Vec<f32>>,
     /// The picture.
     pub image: Option<PathBuf>,
     /// What the captioner is to say of the picture: the first window's pieces in its vocabulary, start to end. `None`
@@ -73,11 +76,23 @@ pub fn prepare(
                 (Some(class), false) => Some(known(&classes, class, "class")?),
                 _ => None,
             };
+            let target = match (sentiment, &sample.shares) {
+                (None, _) => None,
+                (Some(label), None) => Some(one_hot(label, classes.len())),
+                (Some(_), Some(shares)) => {
+                    let mut target = vec![0.0; classes.len()];
+                    for (class, share) in shares.iter().filter(|(_, share)| **share > 0.0) {
+                        target[known(&classes, class, "class")?] = *share as f32;
+                    }
+                    Some(target)
+                }
+            };
             let captioner = config.decoders.as_ref().and_then(|d| d.captioner.as_ref());
             let mut post = Post {
                 windows,
                 tags,
                 sentiment,
+                target,
                 image: sample.image,
                 tokens: None,
             };
@@ -90,26 +105,32 @@ pub fn prepare(
         .collect()
 }
 
+fn one_hot(label: usize, classes: usize) -> Vec<f32> {
+    let mut target = vec![0.0; classes];
+    target[label] = 1.0;
+    target
+}
+
 /// Every picture that occurs, once, in a fixed order.
 pub fn pictures<'a>(posts: impl IntoIterator<Item = &'a Post>) -> Vec<PathBuf> {
     let distinct: BTreeSet<_> = posts.into_iter().filter_map(|p| p.image.clone()).collect();
     distinct.into_iter().collect()
 }
 
-/// Checks that training data can teach something; `decoders` says whether captions and their pictures can, too.
+/// Checks that training data can teach something that has a weight in the objective.
 ///
 /// # Errors
 ///
-/// When there is no sample, or none with a label, or decoders have nothing to learn from.
+/// When there is no sample, or none with a label that counts, or decoders have nothing to learn from.
 pub fn check_labels<'a>(
     mut samples: impl Iterator<Item = &'a Sample> + Clone,
-    decoders: bool,
+    weights: &LossWeights,
 ) -> anyhow::Result<()> {
     ensure!(
         samples.clone().next().is_some(),
         "there is no training data; list at least one source under [[data.train]]"
     );
-    if decoders {
+    if weights.captioning + weights.generation > 0.0 {
         ensure!(
             samples
                 .clone()
@@ -119,9 +140,13 @@ pub fn check_labels<'a>(
         );
         return Ok(());
     }
+    let (entities, sentiment) = (weights.entities > 0.0, weights.sentiment > 0.0);
     ensure!(
-        samples.any(|s| s.tags.is_some() || s.sentiment.is_some()),
-        "no training sample carries a label: entities, tags or sentiment"
+        samples.any(|s| entities && s.tags.is_some() || sentiment && s.sentiment.is_some()),
+        "no training sample carries a label that counts: entities or tags (train.weights.entities is {}), or sentiment \
+         (train.weights.sentiment is {})",
+        weights.entities,
+        weights.sentiment
     );
     Ok(())
 }

@@ -141,6 +141,7 @@ mod tests {
     fn config(dropout: f64) -> DecodersConfig {
         DecodersConfig {
             noise: 0.0,
+            blind: false,
             captioner: Some(CaptionerDecoder {
                 sizes: CaptionerConfig {
                     attention: 5,
@@ -224,7 +225,7 @@ mod tests {
         workers: Option<usize>,
     ) -> Vec<f32> {
         // A backward pass uses up the graph behind what is read; the dropout stays.
-        let mut parts = decoders.parts(encoded, pairs, false);
+        let mut parts = decoders.parts(encoded, pairs);
         for (part, dropped) in parts.iter_mut().zip(dropped) {
             let input = part.input.clone();
             *part = dropped.clone();
@@ -284,7 +285,7 @@ mod tests {
         let model = setup(0.5);
         let device = Device::flex().autodiff();
         let pairs = Pairs::new(&examples(), &config(0.5), together(2, 2), &device).expect("pairs");
-        let parts = model.0.parts(&model.1, &pairs, false);
+        let parts = model.0.parts(&model.1, &pairs);
         let expected = gradients(&model, &pairs, &parts, None);
         assert!(expected.iter().any(|gradient| gradient.abs() > 1e-2));
         let one = gradients(&model, &pairs, &parts, Some(1));
@@ -304,7 +305,7 @@ mod tests {
                 generation,
                 ..WEIGHTS
             };
-            let parts = model.0.parts(&model.1, &pairs, false);
+            let parts = model.0.parts(&model.1, &pairs);
             let learned = learn(&model.0, &parts, &weights, &workers);
             let clipped = clip(&model.0, learned.gradients, 1e-3);
             let mut captioner = Values(&clipped, Vec::new());
@@ -327,7 +328,7 @@ mod tests {
         let (model, device) = (setup(0.0), Device::flex().autodiff());
         let [one, other] = [together(1, 1), together(4, 3)].map(|together| {
             let pairs = Pairs::new(&examples(), &config(0.0), together, &device).expect("pairs");
-            let parts = model.0.parts(&model.1, &pairs, false);
+            let parts = model.0.parts(&model.1, &pairs);
             gradients(&model, &pairs, &parts, Some(2))
         });
         assert_close(&one, &other);

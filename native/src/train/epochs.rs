@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use burn::module::Module;
 use burn::train::{
     EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent,
@@ -26,7 +26,7 @@ use super::feed::TrainFeed;
 use super::learner::Trainee;
 use super::losses::{LossSums, MeanLosses};
 use super::report::{Answer, MetricsFile, Scores, ValidSet};
-use crate::output::write_file;
+use crate::output::{tell, write_file};
 
 /// How often a step's losses are read, which waits for the device.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
@@ -90,12 +90,14 @@ impl SupervisedLearningStrategy<Trainee> for Epochs {
         };
         for epoch in done / steps + 1..=num_epochs {
             let start = Instant::now();
+            let mut losses = std::mem::take(&mut kept);
+            // Of a session that was interrupted in this epoch.
+            let before = losses.seconds;
             self.feed.seek(epoch, done % steps);
             interrupter.fail_on_error(event_processor.process_train(LearnerEvent::StartSplit {
                 epoch_number: epoch,
                 total_items: steps,
             }));
-            let mut losses = std::mem::take(&mut kept);
             let mut batches = train.iter();
             let mut shown = start;
             while let Some(batch) = batches.next() {
@@ -131,9 +133,15 @@ impl SupervisedLearningStrategy<Trainee> for Epochs {
             }
             drop(batches);
             interrupter.fail_on_error(event_processor.process_train(LearnerEvent::EndSplit(epoch)));
+            losses.seconds = before + start.elapsed().as_secs_f64();
             let complete = done == epoch * steps;
             if complete && interrupter.error().is_none() {
-                let scored = self.finish_epoch(epoch, done, start, losses.mean(), &learner, &valid);
+                let scored = self.finish_epoch(
+                    (epoch, done, losses.seconds),
+                    losses.mean(),
+                    &learner,
+                    &valid,
+                );
                 if let Err(error) = scored {
                     self.fail(&interrupter, error);
                     break; // the checkpoint before stays the last
@@ -169,14 +177,16 @@ impl Epochs {
     /// Scores the model, keeps it if it is the best so far, and writes the metrics.
     fn finish_epoch(
         &self,
-        epoch: usize,
-        done: usize,
-        start: Instant,
+        (epoch, done, seconds): (usize, usize, f64),
         losses: MeanLosses,
         learner: &Learner<Trainee>,
         valid: &ValidLoader<Trainee>,
     ) -> anyhow::Result<()> {
-        let trained = start.elapsed().as_secs_f64();
+        ensure!(
+            losses.total.is_finite(),
+            "the loss is no longer a number in epoch {epoch}: the training has diverged; lower train.rates and begin anew \
+             (the best model so far stays)"
+        );
         let model = learner.model().valid();
         let answers = self.answers(&model, valid)?;
         let score = |title: &str, range: std::ops::Range<usize>| {
@@ -200,17 +210,18 @@ impl Epochs {
         if better {
             self.write_best(&model)?;
         }
+        metrics.add((epoch, done, seconds), losses, choice, &scores)?;
         self.bar.suspend(|| {
-            eprintln!(
-                "epoch {epoch}: {} in {trained:.0} s{}",
+            tell(format_args!(
+                "epoch {epoch}: {} in {seconds:.0} s{}",
                 losses.line(),
                 if better { ", the best so far" } else { "" }
-            );
+            ));
             for set in &scores {
-                eprintln!("{}", set.line());
+                tell(set.line());
             }
         });
-        metrics.add((epoch, done, trained), losses, choice, &scores)
+        Ok(())
     }
 
     fn answers(

@@ -155,7 +155,7 @@ impl TrainShared {
                 .tags
                 .as_ref()
                 .map(|tags| tags[window.words.clone()].to_vec()),
-            sentiment: post.sentiment,
+            sentiment: post.target.clone(),
         })
     }
 }

@@ -29,13 +29,17 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Opens the folder for a run with `config`, new or resumed; gives the steps that are done already.
+    /// Opens the folder for a run with `config`, new or resumed; gives the steps after which there are checkpoints, ascending.
     ///
     /// # Errors
     ///
     /// When a new run finds one there, a resumed run finds none or one of another configuration, or another process is
     /// at it.
-    pub fn open(out: &Path, config: &TrainConfig, resume: bool) -> anyhow::Result<(Self, usize)> {
+    pub fn open(
+        out: &Path,
+        config: &TrainConfig,
+        resume: bool,
+    ) -> anyhow::Result<(Self, Vec<usize>)> {
         let shown = out.display();
         let checkpoints = out.join("checkpoints");
         std::fs::create_dir_all(&checkpoints)
@@ -59,7 +63,7 @@ impl RunFolder {
             }
         };
         let unreadable = || format!("cannot read {}", folder.checkpoints.display());
-        let done = match (known, resume) {
+        let saved = match (known, resume) {
             (Some(_), false) => bail!(
                 "{shown} holds a run already; --resume goes on with it, another --out begins anew"
             ),
@@ -70,17 +74,17 @@ impl RunFolder {
             ),
             (None, true) => bail!("there is no run in {shown}; leave out --resume to begin one"),
             (None, false) => {
-                let stray = checkpoint::newest(&folder.checkpoints).with_context(unreadable)?;
+                let stray = checkpoint::complete(&folder.checkpoints).with_context(unreadable)?;
                 ensure!(
-                    stray.is_none(),
+                    stray.is_empty(),
                     "{} holds checkpoints, but the run's config.toml is gone; begin anew with another --out",
                     folder.checkpoints.display()
                 );
-                None
+                Vec::new()
             }
             (Some(_), true) => checkpoint::tidy(&folder.checkpoints).with_context(unreadable)?,
         };
-        Ok((folder, done.unwrap_or(0)))
+        Ok((folder, saved))
     }
 
     /// The model file that the run starts from, if any; `asked` is what the command line names.

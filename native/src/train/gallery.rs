@@ -17,10 +17,12 @@ use muse_core::image::pixels::{Pixels, decode, prepare};
 use muse_core::weights::state_dict;
 use sha2::{Digest, Sha256};
 
+use super::config::CacheSection;
 use super::corpus::Post;
-use crate::data::cache::{FeatureCache, Key, PictureHash};
+use crate::data::cache::{FeatureCache, Key, PictureHash, entry_bytes};
 use crate::data::loader::ordered;
 use crate::data::views::View;
+use crate::output::tell;
 
 /// Pictures that the CNN looks at together when the cache is filled.
 const TOGETHER: usize = 8;
@@ -147,7 +149,22 @@ impl Gallery {
     fn keep(&self, key: &Key, values: &[f16]) {
         if let Err(error) = self.cache.put(key, values) {
             // Only speed is lost.
-            eprintln!("warning: {error:#}");
+            tell(format_args!("warning: {error:#}"));
+        }
+    }
+
+    /// Warns when so many views of pictures do not fit into the cache: what does not is computed anew in each epoch.
+    pub fn check_room(&self, views: usize, section: &CacheSection) {
+        if let Encoder::Features(features) = &self.encoder {
+            let needed =
+                (views * entry_bytes(features.config.encoder.channels())).div_ceil(1 << 20) as u64;
+            if needed > section.limit_mb {
+                tell(format_args!(
+                    "warning: the pictures' features take {needed} MB, of which the cache holds {}; what does not fit is \
+                     computed in every epoch. Raise cache.limit_mb, or lower train.photo_views",
+                    section.limit_mb
+                ));
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use burn::optim::{
     StateSink, StateSource,
 };
 use burn::tensor::kind::BridgeTensor;
-use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
+use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use muse_core::MuseConfig;
 use muse_core::batch::{Batch, Example, REGIONS};
@@ -39,14 +39,11 @@ pub struct Trainee {
 struct Settings {
     config: MuseConfig,
     weights: LossWeights,
-    blind: bool,
     clip: f64,
     pad: u32,
     device: Device,
     together: Together,
     workers: Arc<Workers>,
-    /// `[classes, classes]`, in place of the sentiment labels.
-    targets: Option<Tensor<2>>,
 }
 
 /// A step's loss, still on the device.
@@ -97,25 +94,13 @@ impl Trainee {
             settings: Settings {
                 config,
                 weights: train.weights.clone(),
-                blind: train.blind_decoders,
                 clip: train.clip,
                 pad,
                 device: device.clone(),
                 together,
                 workers: Arc::new(workers),
-                targets: None,
             },
         }
-    }
-
-    /// Teaches the sentiment head these [`targets`](super::targets::targets) instead of the labels.
-    pub fn with_targets(mut self, targets: Option<Vec<f32>>) -> Self {
-        let classes = self.settings.config.classes.len();
-        self.settings.targets = targets.map(|targets| {
-            let targets = TensorData::new(targets, [classes, classes]);
-            Tensor::from_data(targets, &self.settings.device)
-        });
-        self
     }
 
     /// `L = L_task + α·L_it + β·L_ti` (arXiv:2309.02190), L_task itself a weighted sum; and its gradients.
@@ -124,7 +109,7 @@ impl Trainee {
         let weights = &settings.weights;
         let heads = weights.entities > 0.0 && batch.has_tags()
             || weights.sentiment > 0.0 && batch.has_sentiment();
-        let sees = !settings.blind;
+        let sees = !self.decoders.as_ref().is_some_and(Decoders::is_blind);
         // What nothing depends on is not computed. (Its part of the autodiff graph would not be freed either.)
         let rows = |needed: bool, encode: &dyn Fn() -> Tensor<3>, count: usize| match needed {
             true => encode(),
@@ -141,7 +126,7 @@ impl Trainee {
         };
         let decoded = match (&self.decoders, pairs) {
             (Some(decoders), Some(pairs)) => {
-                let parts = decoders.parts(&encoded, pairs, settings.blind);
+                let parts = decoders.parts(&encoded, pairs);
                 decode::learn(decoders, &parts, weights, &settings.workers)
             }
             _ => Decoded::default(),
@@ -200,15 +185,12 @@ impl TrainStep for Trainee {
     fn step(&self, input: StepInput) -> TrainOutput<StepOutput> {
         let settings = &self.settings;
         settings.device.seed(input.seed);
-        let mut batch = Batch::new(
+        let batch = Batch::new(
             &input.examples,
             &settings.config,
             settings.pad,
             &settings.device,
         );
-        if let Some(targets) = &settings.targets {
-            batch.replace_sentiment(targets);
-        }
         let pairs = self.pairs(&input.examples, &settings.device);
         let (output, grads) = self.learn(&batch, pairs.as_ref());
         TrainOutput {
@@ -243,7 +225,7 @@ impl InferenceStep for Trainee {
         let encoded = self.muse.encode(&batch);
         let pairs = self.pairs(&input.examples, &device);
         let decoders = match (&self.decoders, &pairs) {
-            (Some(decoders), Some(pairs)) => decoders.scores(&encoded, pairs, settings.blind),
+            (Some(decoders), Some(pairs)) => decoders.scores(&encoded, pairs),
             _ => DecoderScores::default(),
         };
         Evaluated {

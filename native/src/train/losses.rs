@@ -62,6 +62,9 @@ fn line(total: f64, parts: Parts<Option<f64>>) -> String {
 /// Sums of an epoch's losses.
 #[derive(Default, Serialize, Deserialize)]
 pub struct LossSums {
+    /// How long the steps took.
+    #[serde(default)]
+    pub seconds: f64,
     total: Sum,
     parts: Parts<Sum>,
 }

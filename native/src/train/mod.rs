@@ -46,6 +46,7 @@ use crate::data::cache::FeatureCache;
 use crate::data::views::View;
 use crate::data::{Sample, read_source};
 use crate::device::DeviceChoice;
+use crate::output::tell;
 
 /// What `muse train` was asked for.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +65,29 @@ pub struct Options {
     pub device: DeviceChoice,
 }
 
+impl Options {
+    /// The command that goes on with the run.
+    fn again(&self) -> String {
+        let quoted = |text: &str| {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+            match !text.is_empty() && text.chars().all(is_plain) {
+                true => text.to_owned(),
+                false => format!("'{}'", text.replace('\'', r"'\''")),
+            }
+        };
+        let mut words = vec!["muse train".to_owned()];
+        words.push(quoted(&self.config.to_string_lossy()));
+        words.push(format!("--out {}", quoted(&self.out.to_string_lossy())));
+        words.extend(
+            self.overrides
+                .iter()
+                .map(|pair| format!("--set {}", quoted(pair))),
+        );
+        words.push(format!("--device {} --resume", self.device.name()));
+        words.join(" ")
+    }
+}
+
 /// Trains.
 ///
 /// # Errors
@@ -72,7 +96,8 @@ pub struct Options {
 /// run has saved until then stays whole.
 pub fn run(options: Options) -> anyhow::Result<()> {
     let config = TrainConfig::load(&options.config, &options.overrides)?;
-    let (folder, done) = RunFolder::open(&options.out, &config, options.resume)?;
+    let (folder, saved) = RunFolder::open(&options.out, &config, options.resume)?;
+    let done = saved.last().copied().unwrap_or(0);
     let init = folder.init(options.init.as_deref());
     let chosen = options.device.open()?;
     let device = chosen.device.clone().autodiff();
@@ -80,8 +105,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let train = read_sources(&config, &config.data.train)?;
     let valid = read_sources(&config, &config.data.valid)?;
     let samples = || train.iter().flat_map(|(_, samples)| samples);
-    let weights = &config.train.weights;
-    corpus::check_labels(samples(), weights.captioning + weights.generation > 0.0)?;
+    corpus::check_labels(samples(), &config.train.weights)?;
     let Start {
         muse,
         decoders,
@@ -107,7 +131,12 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         }
         Ok((posts, ranges))
     };
-    let (train_posts, _) = prepare(train)?;
+    let (mut train_posts, _) = prepare(train)?;
+    targets::adjust(
+        &mut train_posts,
+        config.train.label_smoothing,
+        config.train.class_balance,
+    );
     let (valid_posts, sets) = prepare(valid)?;
 
     let workers = config.train.workers.max(1);
@@ -125,18 +154,13 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         .chain(whole.into_iter().map(|path| (path, View::WHOLE)))
         .collect();
     if !pictures.is_empty() {
+        gallery.check_room(pictures.len(), &config.cache);
         let bar = progress::bar(pictures.len(), "pictures");
         bar.set_prefix("features");
         gallery.fill(&pictures, workers, &bar)?;
         bar.finish_and_clear();
     }
 
-    let targets = targets::targets(
-        model.classes.len(),
-        train_posts.iter().filter_map(|post| post.sentiment),
-        config.train.label_smoothing,
-        config.train.class_balance,
-    );
     let feed = Arc::new(TrainFeed::new(
         train_posts,
         strays,
@@ -151,7 +175,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let steps = feed.steps();
     let total = steps * config.train.epochs;
     if done >= total {
-        eprintln!("this run is complete: {}", folder.best.display());
+        tell(format_args!(
+            "this run is complete: {}",
+            folder.best.display()
+        ));
         return Ok(());
     }
     ensure!(
@@ -170,8 +197,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         tokenizer.pad(),
         &device,
         (chosen.together, Workers::new(chosen.workers)?),
-    )
-    .with_targets(targets);
+    );
     if done > 0 {
         checkpoint::verify(&folder.checkpoints, done, &trainee)?;
     }
@@ -211,17 +237,17 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         .num_epochs(config.train.epochs)
         .with_training_strategy(TrainingStrategy::Custom(Arc::new(epochs)))
         .with_custom_checkpointers(checkpointer(0), checkpointer(1), checkpointer(2))
-        .with_checkpointing_strategy(KeepTwo::after((done > 0).then_some(done)))
+        .with_checkpointing_strategy(KeepTwo::after(saved))
         .with_metric_logger(InMemoryMetricLogger::default())
         .with_application_logger(None)
-        .with_interrupter(interrupter)
-        .renderer(Box::new(Bar::new(bar, steps)));
+        .with_interrupter(interrupter.clone())
+        .renderer(Box::new(Bar::new(bar, steps, interrupter)));
     if done > 0 {
         training = training.checkpoint(done);
-        eprintln!("going on after step {done} of {total}");
+        tell(format_args!("going on after step {done} of {total}"));
     } else {
         let epochs = config.train.epochs;
-        eprintln!("training: {epochs} epochs of {steps} steps");
+        tell(format_args!("training: {epochs} epochs of {steps} steps"));
     }
     let result = training.launch(Learner::new(trainee, optimizer, schedule));
     drop(result.renderer);
@@ -238,12 +264,11 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     }
     match result.interrupted {
         Some(_) => bail!(
-            "interrupted; what was learned is saved, go on with: muse train {} --out {} --resume",
-            options.config.display(),
-            options.out.display()
+            "interrupted; what was learned is saved, go on with: {}",
+            options.again()
         ),
         None => {
-            eprintln!("the best model: {}", folder.best.display());
+            tell(format_args!("the best model: {}", folder.best.display()));
             Ok(())
         }
     }
@@ -320,7 +345,7 @@ fn stop_on_ctrl_c(interrupter: &Interrupter) -> anyhow::Result<()> {
         if asked.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        eprintln!("stopping after this step, then saving; once more ends at once, without saving");
+        tell("stopping after this step, then saving; once more ends at once, without saving");
         interrupter.stop(Some("Ctrl-C"));
     })
     .context("cannot listen for Ctrl-C")

@@ -2,14 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use burn::train::LearnerSummary;
 use burn::train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
 use burn::train::metric::MetricDefinition;
 use burn::train::renderer::{
     EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation,
     MetricsRendererTraining,
 };
+use burn::train::{Interrupter, LearnerSummary};
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::output::told;
 
 /// How often a log gets a line.
 const LOG_EVERY: Duration = Duration::from_secs(30);
@@ -31,6 +33,7 @@ pub struct Bar {
     bar: ProgressBar,
     /// Steps of an epoch.
     steps: usize,
+    interrupter: Interrupter,
     epoch: usize,
     /// When the log got its last line, and how many steps were done when the run began.
     logged: Instant,
@@ -39,13 +42,14 @@ pub struct Bar {
 
 impl Bar {
     /// Around the bar of the run.
-    pub fn new(bar: ProgressBar, steps: usize) -> Self {
+    pub fn new(bar: ProgressBar, steps: usize, interrupter: Interrupter) -> Self {
         let now = Instant::now();
         let begun = (now, bar.position());
         Self {
             epoch: begun.1 as usize / steps,
             bar,
             steps,
+            interrupter,
             logged: now,
             begun,
         }
@@ -61,11 +65,15 @@ impl Bar {
         let total = self.bar.length().unwrap_or(position);
         let rate = position.saturating_sub(first) as f64 / start.elapsed().as_secs_f64();
         let left = total.saturating_sub(position) as f64 / rate.max(1e-9);
-        eprintln!(
+        let heard = told(format_args!(
             "step {position} of {total}, {rate:.2} a second, {:.0} min left, {}",
             left / 60.0,
             self.bar.message()
-        );
+        ));
+        if !heard {
+            // The sweep, or whatever read this, is gone; what is learned is saved.
+            self.interrupter.stop(Some("nobody listens"));
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use muse_core::weights::{StateDict, apply_state, load_bert, load_cnn, state_dict
 
 use super::config::{CaptionerSection, TrainConfig};
 use crate::data::{Sample, classes_of, tags_of};
+use crate::output::tell;
 use crate::weights::{read_bert_folder, read_state_dict};
 
 /// A model on the device without autodiff.
@@ -109,10 +110,10 @@ impl Start {
             if wanted.iter().all(|label| known.contains(label)) {
                 continue;
             }
-            eprintln!(
+            tell(format_args!(
                 "the labels {} are not all among the model's; the head {head} begins anew",
                 wanted.join(", ")
-            );
+            ));
             *known = wanted;
             file.state.retain(|name, _| !name.starts_with(head));
         }

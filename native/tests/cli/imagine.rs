@@ -1,4 +1,4 @@
-//! `muse imagine`, with a generator that sees the text in one colour only.
+//! `muse imagine`, with a generator whose last layer knows nothing of the text (what it reads is tested with the describer).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,6 +21,7 @@ fn painter() -> &'static Path {
         let mut model = tiny_model();
         let config = DecodersConfig {
             noise: 1.0,
+            blind: false,
             captioner: None,
             generator: Some(PixelCnnConfig {
                 blocks: 1,
@@ -106,6 +107,25 @@ fn several_pictures_make_a_grid_of_which_the_first_is_the_one_alone() {
 }
 
 #[test]
+fn many_pictures_are_painted_in_parts_and_are_the_same() {
+    let folder = folder();
+    let out = folder.path().join("boats.png");
+    let tile = |sheet: &RgbImage, at: u32, columns: u32| {
+        let (x, y) = (at % columns * 34, at / columns * 34);
+        image::imageops::crop_imm(sheet, x, y, 32, 32).to_image()
+    };
+    let many = painted(&out, &["--scale", "1", "--n", "17"]);
+    assert_eq!(many.dimensions(), (5 * 34 - 2, 4 * 34 - 2));
+    let few = painted(&out, &["--scale", "1", "--n", "3"]);
+    for at in 0..3 {
+        assert_eq!(tile(&many, at, 5), tile(&few, at, 2));
+    }
+    let tiles: std::collections::BTreeSet<_> =
+        (0..17).map(|at| tile(&many, at, 5).into_raw()).collect();
+    assert_eq!(tiles.len(), 17);
+}
+
+#[test]
 fn faults_are_told() {
     let folder = folder();
     let out = folder.path().join("boat.png");
@@ -124,6 +144,20 @@ fn faults_are_told() {
     let nowhere = folder.path().join("no/such/folder.png");
     let error = failed(imagine(&nowhere, &["--scale", "1"]));
     assert!(error.contains(text(&nowhere)), "{error}");
+    let error = failed(imagine(&out, &["--n", "256", "--scale", "64"]));
+    assert!(
+        error.contains("34688x34688") && error.contains("--scale"),
+        "{error}"
+    );
+    let long = "red boats ".repeat(80);
+    let mut command = muse(&["imagine", &long, "-o", text(&out), "--model"]);
+    command.arg(painter());
+    let ran = super::run(command);
+    assert!(
+        ran.code == 0 && ran.err.contains("only this is read: red boats"),
+        "{ran:?}"
+    );
+    assert!(ran.err.len() < long.len());
     // A caption of no words is a caption.
     let mut silent = muse(&["imagine", "", "-o", text(&out), "--model"]);
     silent.arg(painter());

@@ -77,6 +77,16 @@ fn faults_of_the_file_are_told_before_anything_is_trained() {
         ),
         (
             format!("{HEAD}{row}"),
+            &["--set", "seed=5"],
+            &["--set seed=5", "the sweep file"],
+        ),
+        (
+            format!("{HEAD}{row}set.model.exchange.last_layer = 7\n"),
+            &[],
+            &["\"a\"", "last_layer = 7"],
+        ),
+        (
+            format!("{HEAD}{row}"),
             &["--set", "train.epochs=0"],
             &["train.epochs"],
         ),

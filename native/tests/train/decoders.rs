@@ -1,5 +1,7 @@
 //! Trainings with the decoders in the objective.
 
+use std::path::Path;
+
 use muse_core::captioner::Vocabulary;
 use serde_json::Value;
 
@@ -56,10 +58,20 @@ fn the_decoders_learn_and_are_scored_as_eval_scores_them() {
         .iter()
         .enumerate()
     {
-        let (here, there) = (run.column(column)[best], &report["decoders"][at]["loss"]);
+        let there = &report["pooled"]["decoders"][at]["loss"];
+        let here = run.column(column)[best];
         let there = there.as_f64().expect("a loss");
         assert!((here - there).abs() < 1e-3, "{column}: {here}, {there}");
     }
+    // A photo of one colour in gradients: no histogram of all is as good as knowing the photos.
+    let drawn = report["pooled"]["decoders"][1]["compared"]
+        .as_array()
+        .expect("rows");
+    let row = |at: usize| (drawn[at]["with"].as_str(), drawn[at]["loss"].as_f64());
+    assert_eq!(row(0).0, Some("another caption"));
+    let (with, bits) = row(1);
+    assert_eq!(with, Some("the frequency of each value"));
+    assert!((1.0..8.0).contains(&bits.expect("a loss")), "{report}");
 }
 
 #[test]
@@ -84,11 +96,60 @@ fn a_photo_helps_the_captioner_and_a_constant_does_not() {
         &run,
         &["--control", control.to_str().expect("UTF-8")],
     );
-    let compared = report["decoders"][0]["compared"].as_array().expect("rows");
+    let compared = report["pooled"]["decoders"][0]["compared"]
+        .as_array()
+        .expect("rows");
     let gain = |at: usize| compared[at]["gain"].as_f64().expect("a gain");
     assert_eq!(compared.len(), 3, "{report}");
     // With another's photo the mood is wrong, and without a photo it is a guess.
     assert!(gain(1) > 0.05 && gain(0) > gain(1), "{report}");
+
+    // A control is told from a model.
+    let (model, control) = (run.folder.join("best.muse"), blind.folder.join("best.muse"));
+    let score = |model: &Path, control: &Path, data: &str| {
+        let mut command = muse(&["eval", "--decoders", "--model"]);
+        command.arg(model).arg("--control").arg(control);
+        command.arg("--data").arg(world.path(data));
+        command
+    };
+    let error = failed(&mut score(&control, &control, "valid.jsonl"));
+    assert!(error.contains("it is a control"), "{error}");
+    let error = failed(&mut score(&model, &model, "valid.jsonl"));
+    assert!(error.contains("is no control"), "{error}");
+    let error = failed(&mut score(&model, &world.path("none.muse"), "none.jsonl"));
+    assert!(
+        error.contains("none.muse"),
+        "before the data are read: {error}"
+    );
+    let mut info = muse(&["info"]);
+    assert!(
+        done(info.arg(&control))
+            .out
+            .contains("train.blind_decoders")
+    );
+
+    // A photo that cannot be read is told, and leaves with its captions.
+    let posts = std::fs::read_to_string(world.path("valid.jsonl")).expect("posts");
+    world.write("photos/broken.png", "not a picture");
+    let broken = "{\"text\": \"so\", \"image\": \"photos/broken.png\"}\n";
+    world.write("broken.jsonl", format!("{posts}{broken}"));
+    let mut command = score(&model, &control, "broken.jsonl");
+    command.arg("--data").arg(world.path("valid.jsonl"));
+    let ran = done(&mut command);
+    assert!(ran.err.contains("broken.png"), "{ran:?}");
+    let sets: Vec<&str> = ran.out.split("\n\n").collect();
+    assert_eq!(sets.len(), 3, "{ran:?}");
+    assert!(sets[0].contains(", unreadable photos: 1"), "{ran:?}");
+    let without_title = |set: &str| set.trim().split_once('\n').expect("lines").1.to_owned();
+    assert_eq!(without_title(sets[0]), without_title(sets[1]));
+    assert!(sets[2].starts_with("pooled"), "{ran:?}");
+    for row in [
+        "another photo",
+        "a captioner trained blind",
+        "the frequency of each token",
+    ] {
+        assert_eq!(ran.out.matches(row).count(), 3, "{ran:?}");
+    }
 }
 
 #[test]

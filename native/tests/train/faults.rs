@@ -24,7 +24,7 @@ fn faults_are_named() {
     );
     world.write("unlabelled.jsonl", "{\"text\": \"so\"}\n");
     world.write("folder/config.json", "{}");
-    let table: [(&[&str], &[&str]); 24] = [
+    let table: [(&[&str], &[&str]); 29] = [
         (
             &["train.speed=3"],
             &["train.toml", "unknown field", "speed"],
@@ -38,6 +38,29 @@ fn faults_are_named() {
         (&["train.photo_views=0"], &["train.photo_views is 0"]),
         (&["model.max_pieces=2"], &["max_pieces"]),
         (&["model.exchange.heads=5"], &["exchange.heads"]),
+        (
+            &["model.exchange.theta=nan"],
+            &["model.exchange.theta is NaN"],
+        ),
+        (
+            &["model.exchange.last_layer=2"],
+            &["last_layer = 2", "of 2 layers that is nothing"],
+        ),
+        (
+            &[
+                "model.exchange.first_layer=1",
+                "model.exchange.last_layer=0",
+            ],
+            &["first_layer = 1"],
+        ),
+        (&["model.fusion_dropout=1"], &["model.fusion_dropout is 1"]),
+        (
+            &["train.weights.entities=0", "train.weights.sentiment=0"],
+            &[
+                "no training sample carries a label that counts",
+                "train.weights.sentiment is 0",
+            ],
+        ),
         (
             &["model.text.folder=nowhere"],
             &["nowhere", "config.json", "xtask weights"],
@@ -86,6 +109,43 @@ fn faults_are_named() {
     assert!(failed(&mut command).contains("broken.png"));
     command.arg("--resume");
     assert!(failed(&mut command).contains("broken.png"));
+}
+
+#[test]
+fn a_training_that_diverges_is_no_success() {
+    let world = World::new(Data::Posts);
+    let overrides = [
+        "train.epochs=3",
+        "train.weight_decay=1e38",
+        "train.warmup=0",
+    ];
+    let error = failed(&mut world.train("run", &overrides));
+    assert!(
+        error.contains("the loss is no longer a number in epoch 1")
+            && error.contains("train.rates"),
+        "{error}"
+    );
+    assert!(!world.path("run/best.muse").exists());
+}
+
+#[test]
+fn a_cache_that_is_too_small_is_told() {
+    let world = World::new(Data::Posts);
+    let views = ["train.epochs=1", "train.photo_views=9", "cache.limit_mb=2"];
+    let run = world.trained("run", &views);
+    // 28 entries of 164 kB.
+    assert!(
+        run.err.contains("take 5 MB, of which the cache holds 2")
+            && run.err.contains("cache.limit_mb"),
+        "{}",
+        run.err
+    );
+    assert!(
+        !world
+            .trained("whole", &["train.epochs=1"])
+            .err
+            .contains("limit_mb")
+    );
 }
 
 #[test]

@@ -36,6 +36,7 @@ fn a_head_that_knows_the_labels_is_kept() {
         &[
             "data.train.0.path=people.txt",
             "model.exchange.layers=1",
+            "model.exchange.last_layer=0",
             "model.max_pieces=8",
         ],
     ]
@@ -95,6 +96,7 @@ fn a_fine_tuned_run_resumes_from_its_own_copy() {
     let overrides = [
         "data.train.0.limit=1",
         "model.exchange.layers=1",
+        "model.exchange.last_layer=0",
         "train.epochs=2",
     ];
     let whole = done(&mut from(

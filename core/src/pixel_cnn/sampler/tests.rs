@@ -66,12 +66,16 @@ fn the_pictures_are_those_of_full_passes() {
     let net = net(1, &device);
     let (side, temperature, seed) = (8, 0.8, 11);
     let condition = waves([2, 7], &device);
-    let paint = |condition| {
-        net.sample(condition, side, temperature, seed, |_| {
-            ControlFlow::Continue(())
-        })
+    let mut lines = 0;
+    let mut paint = |condition, first| {
+        let chance = Chance {
+            temperature,
+            seed,
+            first,
+        };
+        net.sample(condition, side, chance, || lines += 1)
     };
-    let painted = paint(condition.clone()).expect("nobody interrupts");
+    let painted = paint(condition.clone(), 0);
 
     let mut expected = vec![Vec::new(); 2];
     let mut pixels = vec![0.0; 2 * side * side * 3];
@@ -89,23 +93,9 @@ fn the_pictures_are_those_of_full_passes() {
     assert_eq!(painted, expected);
     assert_ne!(painted[0], painted[1]);
     // A picture does not depend on how many are painted with it.
-    assert_eq!(
-        paint(condition.narrow(0, 0, 1)).expect("nobody interrupts"),
-        painted[..1]
-    );
-}
-
-#[test]
-fn painting_can_be_interrupted() {
-    let device = Device::flex();
-    let mut told = Vec::new();
-    let pictures = net(1, &device).sample(waves([1, 7], &device), 8, 1.0, 0, |lines| {
-        told.push(lines);
-        if lines < 3 {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
-    });
-    assert_eq!((pictures, told), (None, vec![1, 2, 3]));
+    for picture in 0..2 {
+        let alone = paint(condition.clone().narrow(0, picture, 1), picture);
+        assert_eq!(alone, painted[picture..=picture]);
+    }
+    assert_eq!(lines, 3 * side);
 }

@@ -73,7 +73,7 @@ fn small(photo: &Pixels) -> Option<RgbImage> {
     let (width, height) = (photo.width as u32, photo.height as u32);
     let photo = RgbImage::from_raw(width, height, photo.rgb.clone())?;
     let longer = f64::from(width.max(height));
-    let side = |length: u32| ((f64::from(length * SIDE) / longer).round() as u32).max(1);
+    let side = |length: u32| ((f64::from(length) * f64::from(SIDE) / longer).round() as u32).max(1);
     let (to_width, to_height) = (side(width), side(height));
     Some(match longer > f64::from(SIDE) {
         true => imageops::thumbnail(&photo, to_width, to_height),

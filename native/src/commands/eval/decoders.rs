@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use muse_core::decoders::{DecoderScores, Describer, SeenPhoto, Thumbnail};
-use muse_core::image::pixels::Pixels;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::super::{read_bytes, read_picture};
-use super::{Options, read_set};
-use crate::data::Sample;
-use crate::output::json_line;
+use super::{Options, Set, read_set};
+use crate::output::{json_line, tell};
 use crate::train::progress;
 use crate::train::report::bits;
 
@@ -50,71 +51,85 @@ struct Report {
     compared: Vec<Compared>,
 }
 
+/// The reports on a set, or on all together.
+#[derive(Debug, Serialize)]
+struct SetReport {
+    title: String,
+    /// Photos that could not be read; their captions are left out.
+    unreadable: usize,
+    decoders: Vec<Report>,
+}
+
 /// What is scored: captions with their photos, photo by photo.
 struct Pairs {
     words: Vec<Vec<String>>,
     /// Which photo each caption has.
     photo: Vec<usize>,
-    pictures: Vec<Pixels>,
+    paths: Vec<PathBuf>,
+}
+
+/// One decoder's losses, by photo.
+#[derive(Clone, Debug, Default)]
+struct Losing {
+    own: Losses,
+    /// With another photo, or of another caption.
+    other: Losses,
+    /// Those of the control.
+    blind: Option<Losses>,
+    /// What each photo's losses are of: its captions' tokens, or its sub-pixels' values.
+    symbols: Vec<Vec<u32>>,
+}
+
+/// Both decoders' losses on a set.
+#[derive(Clone, Debug, Default)]
+struct Tally {
+    captions: Option<Losing>,
+    pictures: Option<Losing>,
+    unreadable: usize,
 }
 
 /// Runs the command.
 ///
 /// # Errors
 ///
-/// When a model or the data cannot be read, the model has no decoder, or no caption comes with a photo.
+/// When a model or the data cannot be read, the model has no decoder or is a control, the control is none or does not go with
+/// the model, or fewer than two photos have a caption.
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
-    let mut samples = Vec::new();
-    for path in &options.data {
-        samples.extend(read_set(path, options)?.samples);
-    }
-    let pairs = Pairs::new(samples)?;
     let describer = load(&options.model, options)?;
-    let photos = pairs.seen(&describer);
-    let own = score(&describer, &pairs, &photos, Pass::OWN);
-    let other = score(&describer, &pairs, &photos, Pass::MIXED);
+    ensure!(
+        !is_blind(&describer),
+        "{} was trained with train.blind_decoders: it is a control; give it with --control, and with --model the model to \
+         compare it with",
+        options.model.display()
+    );
     let control = match &options.control {
-        Some(path) => {
-            let blind = load(path, options)?;
-            Some(score(&blind, &pairs, &pairs.seen(&blind), Pass::CONTROL))
-        }
+        Some(path) => Some(load_control(path, options, &describer)?),
         None => None,
     };
+    let sets = (options.data.iter())
+        .map(|path| read_set(path, options))
+        .collect::<anyhow::Result<Vec<_>>>()?;
 
+    let mut pooled = Tally::default();
     let mut reports = Vec::new();
-    if let Some(own) = own.captions {
-        let mut table = vec![("another photo", other.captions)];
-        table.push((
-            "a captioner trained blind",
-            control.as_ref().and_then(|c| c.captions.clone()),
-        ));
-        table.push(("the frequency of each token", unigram(&describer, &pairs)));
-        reports.push(Report::new("captioner", "nats a token", &own, table, 1.0));
+    for set in sets {
+        let title = set.title.clone();
+        let tally = tally(&describer, control.as_ref(), set)
+            .with_context(|| format!("cannot score the decoders on {title}"))?;
+        pooled.merge(&tally);
+        reports.push(tally.report(title));
     }
-    if let Some(own) = own.pictures {
-        let mut table = vec![("another caption", other.pictures)];
-        table.push((
-            "a generator trained blind",
-            control.as_ref().and_then(|c| c.pictures.clone()),
-        ));
-        table.push(("the frequency of each value", Some(marginal(&pairs))));
-        reports.push(Report::new(
-            "image generator",
-            "bits a sub-pixel",
-            &own,
-            table,
-            bits(1.0),
-        ));
-    }
+    let several = reports.len() > 1;
+    let pooled = pooled.report("pooled".to_owned());
     let mut out = io::stdout().lock();
     if options.json {
-        writeln!(
-            out,
-            "{}",
-            json_line(&serde_json::json!({ "decoders": reports }))
-        )?;
+        let value = serde_json::json!({ "sets": reports, "pooled": pooled });
+        writeln!(out, "{}", json_line(&value))?;
     } else {
-        for report in &reports {
+        for (place, report) in reports.iter().chain(several.then_some(&pooled)).enumerate() {
+            if place > 0 {
+                writeln!(out)?;
+            }
             report.write(&mut out)?;
         }
     }
@@ -135,73 +150,133 @@ fn load(path: &Path, options: &Options) -> anyhow::Result<Describer> {
     Ok(describer)
 }
 
+fn is_blind(describer: &Describer) -> bool {
+    let decoders = describer.config().decoders.as_ref();
+    decoders.is_some_and(|decoders| decoders.blind)
+}
+
+fn load_control(path: &Path, options: &Options, model: &Describer) -> anyhow::Result<Describer> {
+    let control = load(path, options)?;
+    ensure!(
+        is_blind(&control),
+        "{} is no control: train one with train.blind_decoders = true",
+        path.display()
+    );
+    let has = |describer: &Describer| {
+        let decoders = describer.config().decoders.as_ref();
+        decoders.map(|decoders| [decoders.captioner.is_some(), decoders.generator.is_some()])
+    };
+    ensure!(
+        has(&control) == has(model),
+        "{} does not have the same decoders as {}",
+        path.display(),
+        options.model.display()
+    );
+    Ok(control)
+}
+
 impl Pairs {
-    /// The samples that have both words and a photo.
-    fn new(samples: Vec<Sample>) -> anyhow::Result<Self> {
+    /// The samples that have both words and a photo, the photos in an order that chance makes: neighbours in a folder are
+    /// often of one event.
+    fn new(set: Set) -> anyhow::Result<Self> {
         let mut photos: BTreeMap<PathBuf, Vec<Vec<String>>> = BTreeMap::new();
-        for sample in samples {
+        for sample in set.samples {
             if let Some(image) = sample.image.filter(|_| !sample.words.is_empty()) {
                 photos.entry(image).or_default().push(sample.words);
             }
         }
-        ensure!(
-            photos.len() > 1,
-            "the decoders are scored on captions with their photos, at least two; the data has {}",
-            photos.len()
-        );
+        let mut photos: Vec<_> = photos.into_iter().collect();
+        photos.shuffle(&mut ChaCha8Rng::seed_from_u64(0));
         let mut pairs = Self {
             words: Vec::new(),
             photo: Vec::new(),
-            pictures: Vec::new(),
+            paths: Vec::new(),
         };
         for (path, captions) in photos {
             for words in captions {
                 pairs.words.push(words);
-                pairs.photo.push(pairs.pictures.len());
+                pairs.photo.push(pairs.paths.len());
             }
-            pairs.pictures.push(read_picture(&path)?);
+            pairs.paths.push(path);
         }
         Ok(pairs)
     }
 
-    /// The photos as a model's image encoder sees them.
-    fn seen(&self, describer: &Describer) -> Vec<SeenPhoto> {
-        let bar = progress::bar(self.pictures.len(), "photos");
-        let see = |photo| {
+    /// The photos as the models' image encoders see them, and as the generators draw them; what cannot be read is told, and
+    /// leaves with its captions.
+    fn see<const N: usize>(
+        &mut self,
+        models: [&Describer; N],
+    ) -> anyhow::Result<([Vec<SeenPhoto>; N], Vec<Thumbnail>)> {
+        let bar = progress::bar(self.paths.len(), "photos");
+        let mut seen = models.map(|_| Vec::new());
+        let mut thumbnails = Vec::new();
+        let mut places = Vec::new();
+        for path in &self.paths {
+            match read_picture(path) {
+                Ok(photo) => {
+                    places.push(Some(thumbnails.len()));
+                    thumbnails.push(Thumbnail::new(&photo));
+                    for (seen, model) in seen.iter_mut().zip(models) {
+                        seen.push(model.see(&photo));
+                    }
+                }
+                Err(error) => {
+                    places.push(None);
+                    bar.suspend(|| tell(format_args!("warning: {error:#}")));
+                }
+            }
             bar.inc(1);
-            describer.see(photo)
-        };
-        let seen = self.pictures.iter().map(see).collect();
+        }
         bar.finish_and_clear();
-        seen
+        let (words, photo) = (std::mem::take(&mut self.words).into_iter())
+            .zip(std::mem::take(&mut self.photo))
+            .filter_map(|(words, photo)| Some((words, places[photo]?)))
+            .unzip();
+        (self.words, self.photo) = (words, photo);
+        ensure!(
+            thumbnails.len() > 1,
+            "the decoders are scored on captions with their photos, at least two; the data has {}",
+            thumbnails.len()
+        );
+        Ok((seen, thumbnails))
     }
 }
 
-/// How captions and photos are put together.
-struct Pass {
-    title: &'static str,
-    /// How far from its own a caption's photo is.
-    shift: usize,
-    /// Whether the decoders are fed a constant, as they were trained.
-    blind: bool,
-}
-
-impl Pass {
-    const OWN: Self = Self {
-        title: "own",
-        shift: 0,
-        blind: false,
+fn tally(model: &Describer, control: Option<&Describer>, set: Set) -> anyhow::Result<Tally> {
+    let mut pairs = Pairs::new(set)?;
+    let photos = pairs.paths.len();
+    let (seen, thumbnails) = match control {
+        None => {
+            let ([seen], thumbnails) = pairs.see([model])?;
+            ([seen, Vec::new()], thumbnails)
+        }
+        Some(control) => pairs.see([model, control])?,
     };
-    const MIXED: Self = Self {
-        title: "mixed",
-        shift: 1,
-        blind: false,
+    let tokens = tokens(model, &pairs, thumbnails.len());
+    if let Some(control) = control
+        && self::tokens(control, &pairs, thumbnails.len()) != tokens
+    {
+        bail!(
+            "the control knows other tokens than the model; train it with the same data and the same text encoder"
+        );
+    }
+    let own = score(model, &pairs, &seen[0], ("own", 0));
+    let other = score(model, &pairs, &seen[0], ("mixed", 1));
+    let blind = control.map(|control| score(control, &pairs, &seen[1], ("control", 0)));
+    let of = |pick: fn(&Scored) -> &Option<Losses>, symbols: Vec<Vec<u32>>| {
+        Some(Losing {
+            own: pick(&own).clone()?,
+            other: pick(&other).clone()?,
+            blind: blind.as_ref().and_then(|blind| pick(blind).clone()),
+            symbols,
+        })
     };
-    const CONTROL: Self = Self {
-        title: "control",
-        shift: 0,
-        blind: true,
-    };
+    Ok(Tally {
+        captions: of(|scored| &scored.captions, tokens),
+        pictures: of(|scored| &scored.pictures, values(&thumbnails)),
+        unreadable: photos - thumbnails.len(),
+    })
 }
 
 /// Losses of both decoders, by photo.
@@ -210,23 +285,29 @@ struct Scored {
     pictures: Option<Losses>,
 }
 
-/// Scores each caption with a photo. A caption's loss is its own photo's, a picture's the one of the photo that is drawn.
-fn score(describer: &Describer, pairs: &Pairs, seen: &[SeenPhoto], pass: Pass) -> Scored {
+/// Scores each caption with the photo that is `shift` after its own. A caption's loss is its own photo's, a picture's the one
+/// of the photo that is drawn.
+fn score(
+    describer: &Describer,
+    pairs: &Pairs,
+    seen: &[SeenPhoto],
+    (title, shift): (&'static str, usize),
+) -> Scored {
     let photos = seen.len();
     let bar = progress::bar(pairs.words.len(), "captions");
-    bar.set_prefix(pass.title);
+    bar.set_prefix(title);
     let mut captions = vec![Sum::default(); photos];
     let mut pictures = captions.clone();
     let order: Vec<usize> = (0..pairs.words.len()).collect();
     for group in order.chunks(TOGETHER) {
-        let shown = |caption: usize| (pairs.photo[caption] + pass.shift) % photos;
+        let shown = |caption: usize| (pairs.photo[caption] + shift) % photos;
         let inputs: Vec<(&[String], &SeenPhoto)> = (group.iter())
             .map(|&caption| (&pairs.words[caption][..], &seen[shown(caption)]))
             .collect();
         let DecoderScores {
             captions: said,
             pictures: drawn,
-        } = describer.scores(&inputs, pass.blind);
+        } = describer.scores(&inputs);
         for (place, nats, tokens) in said {
             captions[pairs.photo[group[place]]].add(nats, tokens);
         }
@@ -243,47 +324,52 @@ fn score(describer: &Describer, pairs: &Pairs, seen: &[SeenPhoto], pass: Pass) -
     }
 }
 
-/// What these very captions cost when each token is coded by its frequency among them.
-fn unigram(describer: &Describer, pairs: &Pairs) -> Option<Losses> {
-    let tokens: Vec<Vec<u32>> = (pairs.words.iter())
-        .map(|words| describer.tokens(words).map(|tokens| tokens[1..].to_vec()))
-        .collect::<Option<_>>()?;
-    Some(by_frequency(&tokens, &pairs.photo, pairs.pictures.len()))
+/// The tokens that the captions of each photo have in a captioner's vocabulary.
+fn tokens(describer: &Describer, pairs: &Pairs, photos: usize) -> Vec<Vec<u32>> {
+    let mut tokens = vec![Vec::new(); photos];
+    for (words, &photo) in pairs.words.iter().zip(&pairs.photo) {
+        if let Some(caption) = describer.tokens(words) {
+            tokens[photo].extend(&caption[1..]);
+        }
+    }
+    tokens
 }
 
-/// What these very pictures cost when each sub-pixel is coded by the frequency of its value in its channel.
-fn marginal(pairs: &Pairs) -> Losses {
-    let values: Vec<Vec<u32>> = (pairs.pictures.iter())
-        .map(|picture| {
-            let thumbnail = Thumbnail::new(picture);
-            let plane = Thumbnail::LENGTH / 3;
+/// The values of each picture's sub-pixels; each channel's are others.
+fn values(thumbnails: &[Thumbnail]) -> Vec<Vec<u32>> {
+    let plane = Thumbnail::LENGTH / 3;
+    (thumbnails.iter())
+        .map(|thumbnail| {
             (thumbnail.bytes().iter().enumerate())
                 .map(|(at, &byte)| (at / plane) as u32 * 256 + u32::from(byte))
                 .collect()
         })
-        .collect();
-    let photos: Vec<usize> = (0..values.len()).collect();
-    // Three histograms, each of a third of the values: the frequency within a channel is three times that among all.
-    let mut losses = by_frequency(&values, &photos, values.len());
-    for sum in &mut losses {
-        sum.nats = sum.nats / sum.count as f64 - 3f64.ln();
-        sum.count = 1;
-    }
-    losses
+        .collect()
 }
 
-fn by_frequency(symbols: &[Vec<u32>], photo: &[usize], photos: usize) -> Losses {
+/// What the symbols of each photo cost when each is coded by its frequency among all.
+fn by_frequency(symbols: &[Vec<u32>]) -> Losses {
     let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
     for &symbol in symbols.iter().flatten() {
         *counts.entry(symbol).or_default() += 1;
     }
     let total: usize = counts.values().sum();
-    let mut losses = vec![Sum::default(); photos];
-    for (symbols, &photo) in symbols.iter().zip(photo) {
-        for symbol in symbols {
-            losses[photo].nats -= (counts[symbol] as f64 / total as f64).ln();
-            losses[photo].count += 1;
-        }
+    let cost = |symbol: &u32| (total as f64 / counts[symbol] as f64).ln();
+    (symbols.iter())
+        .map(|symbols| Sum {
+            nats: symbols.iter().map(cost).sum(),
+            count: symbols.len(),
+        })
+        .collect()
+}
+
+/// What pictures cost when each sub-pixel is coded by the frequency of its value in its channel.
+fn by_frequency_in_channel(values: &[Vec<u32>]) -> Losses {
+    let mut losses = by_frequency(values);
+    for sum in &mut losses {
+        // Three histograms, each of a third of the values: the frequency within a channel is three times that among all.
+        sum.nats = sum.nats / sum.count as f64 - 3f64.ln();
+        sum.count = 1;
     }
     losses
 }
@@ -292,6 +378,61 @@ impl Sum {
     fn add(&mut self, nats: f32, count: usize) {
         self.nats += f64::from(nats);
         self.count += count;
+    }
+}
+
+impl Losing {
+    fn merge(into: &mut Option<Self>, from: Option<&Self>) {
+        let Some(from) = from else { return };
+        let Some(own) = into else {
+            *into = Some(from.clone());
+            return;
+        };
+        own.own.extend(&from.own);
+        own.other.extend(&from.other);
+        own.symbols.extend(from.symbols.iter().cloned());
+        if let (Some(blind), Some(more)) = (&mut own.blind, &from.blind) {
+            blind.extend(more);
+        }
+    }
+}
+
+impl Tally {
+    fn merge(&mut self, set: &Self) {
+        Losing::merge(&mut self.captions, set.captions.as_ref());
+        Losing::merge(&mut self.pictures, set.pictures.as_ref());
+        self.unreadable += set.unreadable;
+    }
+
+    fn report(&self, title: String) -> SetReport {
+        let captions = self.captions.as_ref().map(|losing| {
+            let rows = [
+                ("another photo", Some(losing.other.clone())),
+                ("a captioner trained blind", losing.blind.clone()),
+                (
+                    "the frequency of each token",
+                    Some(by_frequency(&losing.symbols)),
+                ),
+            ];
+            Report::new("captioner", "nats a token", &losing.own, rows, 1.0)
+        });
+        let pictures = self.pictures.as_ref().map(|losing| {
+            let rows = [
+                ("another caption", Some(losing.other.clone())),
+                ("a generator trained blind", losing.blind.clone()),
+                (
+                    "the frequency of each value",
+                    Some(by_frequency_in_channel(&losing.symbols)),
+                ),
+            ];
+            let unit = "bits a sub-pixel";
+            Report::new("image generator", unit, &losing.own, rows, bits(1.0))
+        });
+        SetReport {
+            title,
+            unreadable: self.unreadable,
+            decoders: captions.into_iter().chain(pictures).collect(),
+        }
     }
 }
 
@@ -323,15 +464,15 @@ impl Report {
         decoder: &'static str,
         unit: &'static str,
         own: &[Sum],
-        table: Vec<(&'static str, Option<Losses>)>,
+        rows: [(&'static str, Option<Losses>); 3],
         scale: f64,
     ) -> Self {
-        let compared = table.into_iter().filter_map(|(with, losses)| {
-            let losses = losses?;
-            let (gain, interval) = gain(own, &losses);
+        let compared = rows.into_iter().filter_map(|(with, losses)| {
+            let (gain, interval) = gain(own, &losses?);
             Some(Compared {
                 with,
-                loss: scale * mean(&losses),
+                // The other's mean where each photo counts as it does here.
+                loss: scale * (mean(own) + gain),
                 gain: scale * gain,
                 interval: scale * interval,
             })
@@ -345,19 +486,31 @@ impl Report {
             compared: compared.collect(),
         }
     }
+}
 
+impl SetReport {
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "{}: {:.4} {}, on {} photos",
-            self.decoder, self.loss, self.unit, self.photos
-        )?;
-        for row in &self.compared {
-            writeln!(
-                out,
-                "  {:28} {:.4}   gain {:.4} ± {:.4}",
-                row.with, row.loss, row.gain, row.interval
-            )?;
+        write!(out, "{}", self.title)?;
+        if self.unreadable > 0 {
+            write!(out, ", unreadable photos: {}", self.unreadable)?;
+        }
+        writeln!(out)?;
+        for report in &self.decoders {
+            let Report {
+                decoder,
+                unit,
+                photos,
+                loss,
+                ..
+            } = report;
+            writeln!(out, "{decoder}: {loss:.4} {unit}, on {photos} photos")?;
+            for row in &report.compared {
+                writeln!(
+                    out,
+                    "  {:28} {:.4}   gain {:.4} ± {:.4}",
+                    row.with, row.loss, row.gain, row.interval
+                )?;
+            }
         }
         Ok(())
     }
@@ -396,10 +549,51 @@ mod tests {
 
     #[test]
     fn frequencies_cost_their_entropy() {
-        let losses = by_frequency(&[vec![0, 0, 1], vec![2]], &[0, 1], 2);
+        let losses = by_frequency(&[vec![0, 0, 1], vec![2]]);
         let (half, quarter) = (2f64.ln(), 4f64.ln());
         assert!((losses[0].nats - (2.0 * half + quarter)).abs() < 1e-12);
         assert!((losses[1].nats - quarter).abs() < 1e-12);
         assert!((mean(&losses) - 1.5 * 2f64.ln()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_channel_of_one_value_costs_nothing() {
+        let one = Thumbnail::LENGTH / 3;
+        let shades = |green: u8| {
+            let rest = (0..one).map(move |at| if at % 2 == 0 { green } else { 7 });
+            let bytes = std::iter::repeat_n(5, one).chain(rest);
+            Thumbnail::from_bytes(bytes.chain(std::iter::repeat_n(5, one)).collect())
+        };
+        let thumbnails = [7, 7].map(|green| shades(green).expect("a thumbnail"));
+        let even = by_frequency_in_channel(&values(&thumbnails));
+        assert!(
+            even.iter()
+                .all(|sum| sum.nats.abs() < 1e-9 && sum.count == 1)
+        );
+        // Of one channel in three half of the values are others: ln 2 / 3 on average.
+        let thumbnails = [9, 9].map(|green| shades(green).expect("a thumbnail"));
+        let losses = by_frequency_in_channel(&values(&thumbnails));
+        assert!((mean(&losses) - 2f64.ln() / 3.0).abs() < 1e-9, "{losses:?}");
+    }
+
+    #[test]
+    fn a_rows_loss_is_the_own_loss_and_the_gain() {
+        // The other side has other numbers of captions a photo.
+        let own = sums(&[(10.0, 10), (2.0, 1)]);
+        let other = sums(&[(4.0, 2), (30.0, 10)]);
+        let rows = [
+            ("other", Some(other)),
+            ("none", None),
+            ("own", Some(own.clone())),
+        ];
+        let report = Report::new("captioner", "nats", &own, rows, 2.0);
+        assert_eq!(report.compared.len(), 2);
+        let [row, same] = &report.compared[..] else {
+            panic!("{report:?}");
+        };
+        // 10 tokens at 2 and 1 at 3.
+        assert!((row.loss - 2.0 * 23.0 / 11.0).abs() < 1e-12, "{row:?}");
+        assert!((row.loss - report.loss - row.gain).abs() < 1e-12);
+        assert!(same.gain.abs() < 1e-12);
     }
 }

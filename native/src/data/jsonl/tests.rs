@@ -61,6 +61,44 @@ fn ids_and_sentiments_have_several_forms() {
 }
 
 #[test]
+fn a_sentiment_may_be_shares_of_the_classes() {
+    let parse = |sentiment: &str| {
+        let sample = parse_plain(&format!(r#"{{"text": "a", "sentiment": {sentiment}}}"#)).unwrap();
+        let shares = sample
+            .shares
+            .map(|shares| shares.into_iter().collect::<Vec<_>>());
+        (sample.sentiment.unwrap(), shares)
+    };
+    let shares = |pairs: &[(&str, f64)]| {
+        let pairs = pairs.iter();
+        Some(
+            pairs
+                .map(|&(class, share)| (class.to_owned(), share))
+                .collect(),
+        )
+    };
+    assert_eq!(parse(r#""b""#), ("b".into(), None));
+    assert_eq!(
+        parse(r#"{"label": "b", "score": 0.25, "probabilities": {"c": 0.75, "b": 0.25}}"#),
+        ("b".into(), shares(&[("b", 0.25), ("c", 0.75)]))
+    );
+    assert_eq!(
+        parse(r#"{"probabilities": {"c": 0.75, "b": 0.25}}"#),
+        ("c".into(), shares(&[("b", 0.25), ("c", 0.75)]))
+    );
+    assert_eq!(
+        parse(r#"{"label": "b", "probabilities": null}"#),
+        ("b".into(), None)
+    );
+    // Written with few digits.
+    let third = 1.0 / 3.0;
+    let (_, rounded) = parse(r#"{"probabilities": {"a": 0.33, "b": 0.33, "c": 0.33}}"#);
+    for (_, share) in rounded.unwrap() {
+        assert!((share - third).abs() < 1e-9, "{share}");
+    }
+}
+
+#[test]
 fn entities_become_tags() {
     let table = [
         (
@@ -146,6 +184,18 @@ fn faults_say_what_is_wrong() {
         (r#"{"id": [1], "text": "a"}"#, "\"id\" is [1]"),
         (r#"{"words": ["a", ""]}"#, "word 1 of \"words\""),
         (r#"{"text": "a", "sentiment": 1}"#, "\"sentiment\" is 1"),
+        (
+            r#"{"text": "a", "sentiment": {"probabilities": [0.5, 0.5]}}"#,
+            "the \"probabilities\" of the sentiment are [0.5,0.5]",
+        ),
+        (
+            r#"{"text": "a", "sentiment": {"label": "b", "probabilities": {"b": 0.5}}}"#,
+            "shares of classes that sum to 1",
+        ),
+        (
+            r#"{"text": "a", "sentiment": {"probabilities": {"b": 1.5, "c": -0.5}}}"#,
+            "shares of classes that sum to 1",
+        ),
         (
             r#"{"text": "a", "sentiment": " "}"#,
             "\"sentiment\" is \" \"",

@@ -328,7 +328,8 @@ fn learning(results: &Results, part: &Part, scores: &[&str]) -> Figure {
             layers.push(Layer::Line(line, look));
         }
         layers.append(&mut marks);
-        let mut x = Scale::of("epoch".into(), (1..=epochs).map(|epoch| epoch as f64));
+        // Room for what stands aside, even of a single epoch.
+        let mut x = Scale::of("epoch".into(), [0.8, epochs as f64 + 0.2]);
         x.ticks = (1..=epochs)
             .map(|epoch| (epoch as f64, epoch.to_string()))
             .collect();
@@ -352,5 +353,63 @@ fn learning(results: &Results, part: &Part, scores: &[&str]) -> Figure {
         height: 200.0,
         legend: legend.collect(),
         note: "lines and filled marks: means over the seeds; hollow marks: single runs",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sweep::folder::State;
+    use crate::sweep::metrics::Metrics;
+    use crate::sweep::plan::{Plan, Setting};
+
+    /// A table of so many rows, a run each.
+    fn plan(rows: usize) -> Plan {
+        let setting = |run: usize| Setting {
+            name: format!("row {run}"),
+            value: None,
+            overrides: Vec::new(),
+            runs: vec![run],
+        };
+        Plan {
+            base: "base.toml".into(),
+            seeds: vec![1],
+            parts: vec![Part {
+                name: "table".into(),
+                axis: None,
+                settings: (0..rows).map(setting).collect(),
+            }],
+            runs: Vec::new(),
+        }
+    }
+
+    fn metrics(text: &str) -> Metrics {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("metrics.csv");
+        std::fs::write(&path, text).expect("the file");
+        Metrics::read(&path).expect("metrics")
+    }
+
+    #[test]
+    fn all_rows_of_a_single_epoch_stand_within_the_frame() {
+        let plan = plan(8);
+        let run = || metrics("epoch,choice,loss,F1\n1,0.5,1.25,0.5\n");
+        let results = Results {
+            plan: &plan,
+            states: (0..8).map(|_| State::Done(run())).collect(),
+            folders: Vec::new(),
+        };
+        let figure = learning(&results, &plan.parts[0], &["F1"]);
+        let mut marks = 0;
+        for Panel { x, y, layers } in &figure.panels {
+            for layer in layers {
+                if let Layer::Seed(at, _) | Layer::Mean(at, _) = layer {
+                    assert!(x.low < at.0 && at.0 < x.high, "{at:?}, {x:?}");
+                    assert!(y.low < at.1 && at.1 < y.high, "{at:?}, {y:?}");
+                    marks += 1;
+                }
+            }
+        }
+        assert_eq!((figure.panels.len(), marks), (2, 2 * 2 * 8));
     }
 }

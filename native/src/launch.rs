@@ -11,14 +11,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::ValueEnum;
 
-use super::plan::Run;
 use crate::device::DeviceChoice;
 use crate::output;
 use crate::train::folder::lock;
 
-/// How long a training that a killed sweep left behind may take to notice that.
+/// How long a training that a killed program left behind may take to notice that.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How a training ended.
@@ -32,12 +30,12 @@ pub enum Ended {
     Failed(String),
 }
 
-/// What all trainings of a sweep have in common.
+/// What all trainings of a sweep, say, have in common.
 #[derive(Debug)]
 pub struct Launcher {
     program: PathBuf,
     base: PathBuf,
-    device: String,
+    device: DeviceChoice,
     stopped: Arc<AtomicBool>,
 }
 
@@ -52,16 +50,14 @@ impl Launcher {
         let asked = Arc::clone(&stopped);
         ctrlc::set_handler(move || {
             if !asked.swap(true, Ordering::SeqCst) {
-                output::tell("the sweep stops when the running training has ended");
+                output::tell("stopping when the running training has ended");
             }
         })
         .context("cannot listen for Ctrl-C")?;
         Ok(Self {
             program: std::env::current_exe().context("cannot find this program's file")?,
             base: base.to_path_buf(),
-            device: device
-                .to_possible_value()
-                .map_or_else(|| "auto".into(), |value| value.get_name().to_owned()),
+            device,
             stopped,
         })
     }
@@ -71,12 +67,13 @@ impl Launcher {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// Trains into `folder`, or goes on there; what the training says is passed on and kept in `log.txt`.
+    /// Trains into `folder`, or goes on there, with `key=value` overrides; what the training says is passed on and kept in
+    /// `log.txt`.
     ///
     /// # Errors
     ///
     /// When the folder cannot be written or the program cannot be started. An error of the training is an [`Ended::Failed`].
-    pub fn train(&self, run: &Run, folder: &Path) -> anyhow::Result<Ended> {
+    pub fn train(&self, overrides: &[String], folder: &Path) -> anyhow::Result<Ended> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the run's folder {}", folder.display()))?;
         self.wait_for(folder)?;
@@ -89,9 +86,9 @@ impl Launcher {
             .arg(&self.base)
             .arg("--out")
             .arg(folder)
-            .args(["--device", &self.device])
+            .args(["--device", self.device.name()])
             .args(folder.join("config.toml").exists().then_some("--resume"));
-        for pair in &run.overrides {
+        for pair in overrides {
             command.args(["--set", pair]);
         }
         let log = folder.join("log.txt");
