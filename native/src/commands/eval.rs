@@ -4,7 +4,7 @@ mod decoders;
 mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::io::{self, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
@@ -12,8 +12,9 @@ use muse_core::image::pixels::Pixels;
 use muse_core::{Caption, MuseConfig, Request, Tagged};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
 
-use self::tally::Tally;
+use self::tally::{Report, Tally};
 pub use super::Crew;
 use super::read_picture;
 use crate::data::{Format, Sample, Source, loader, read_source};
@@ -122,18 +123,28 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         config.tags.len(),
         config.classes.len()
     );
-    let several = reports.len() > 1;
     let pooled = pooled.report("pooled".into(), options.resplit);
+    print(&reports, &pooled, options.json, Report::write)
+}
+
+/// The report of each set and, where there are several, the pooled one.
+fn print<R: Serialize>(
+    reports: &[R],
+    pooled: &R,
+    json: bool,
+    write: impl Fn(&R, &mut StdoutLock<'static>) -> io::Result<()>,
+) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    if options.json {
+    if json {
         let value = serde_json::json!({ "sets": reports, "pooled": pooled });
         writeln!(out, "{}", json_line(&value))?;
     } else {
-        for (place, report) in reports.iter().chain(several.then_some(&pooled)).enumerate() {
+        let pooled = (reports.len() > 1).then_some(pooled);
+        for (place, report) in reports.iter().chain(pooled).enumerate() {
             if place > 0 {
                 writeln!(out)?;
             }
-            report.write(&mut out)?;
+            write(report, &mut out)?;
         }
     }
     Ok(out.flush()?)
