@@ -50,7 +50,9 @@ impl<'a> Links<'a> {
             let dot = unit.base == '.'
                 && self.chunk[end - 1].is_alphanumeric()
                 && self.chunk.get(end + 1).is_some_and(|next| {
-                    next.base.is_lowercase() || next.base.is_ascii_digit() || next.base == '_'
+                    let small = next.base.is_lowercase() || next.base.is_ascii_digit();
+                    // A keycap's base is a digit, too, but it ends the mention.
+                    next.is_alphanumeric() && (small || next.base == '_')
                 });
             if !unit.is_alphanumeric() && !dot {
                 break;

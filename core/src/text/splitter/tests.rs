@@ -66,6 +66,7 @@ fn hashtags_apart_mentions_whole() {
         "@eileen.collins, @NBA.Great @NBA.",
         "@eileen.collins , @NBA . Great @NBA .",
     );
+    splits("@nba.1\u{fe0f}\u{20e3}", "@nba . 1\u{fe0f}\u{20e3}");
     splits(
         "@a@mastodon.social @a@b @ home",
         "@a@mastodon.social @a @b @ home",
