@@ -320,6 +320,27 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_configurations_are_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+        let (mut read, mut captioner) = (0, None);
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            if !name.starts_with("muse-") {
+                continue; // a sweep, which has tests of its own
+            }
+            let config = TrainConfig::load(&path, &[]).unwrap_or_else(|e| panic!("{e:#}"));
+            read += 1;
+            if name == "muse-captioner" {
+                captioner = Some(config);
+            }
+        }
+        assert!(read >= 7, "{read}");
+        let train = captioner.expect("muse-captioner.toml").train;
+        assert_eq!((train.weights.generation, train.photo_views), (0.0, 4));
+    }
+
+    #[test]
     fn the_echo_reads_back_the_same() {
         let config = parse(&["data.valid.0.limit=3"]).unwrap();
         let echo = toml::to_string(&config).unwrap();
