@@ -105,6 +105,9 @@ pub struct ImageConfig {
     pub encoder: CnnKind,
     /// How a picture is prepared for it.
     pub preparation: ImagePreparation,
+    /// Dropout of its channels, each in all regions of a picture at once, in training.
+    #[serde(default)]
+    pub dropout: f64,
 }
 
 /// The CrossTransformer and its exchange (section 3 of the paper). Its width is the text encoder's.
@@ -234,6 +237,7 @@ impl MuseConfig {
                 "text.attention_probs_dropout_prob",
                 self.text.attention_probs_dropout_prob,
             ),
+            ("image.dropout", self.image.dropout),
             ("exchange.dropout", self.exchange.dropout),
             ("fusion_dropout", self.fusion_dropout),
         ] {

@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor, Transaction};
 use crate::batch::{Batch, PictureInput, Pictures, REGIONS, Words};
 use crate::config::{ConfigError, MuseConfig};
 use crate::crf::Crf;
+use crate::dropout::draw;
 use crate::exchange::{CrossTransformer, Crossed, ExchangeTrace, Stream};
 use crate::image::encoder::Cnn;
 use crate::linear::linear;
@@ -25,6 +26,8 @@ pub struct Muse {
     pub image: Cnn,
     /// Embedding of each word's shape, added to its pieces' embeddings.
     pub word_shapes: Option<Embedding>,
+    /// Of whole channels (Tompson et al. 2015, arXiv:1411.4280): neighbouring regions tell what a single one hides.
+    image_dropout: Dropout,
     /// Image channels to model width, C→d.
     pub projection: Linear,
     /// What stands for each region of an absent picture, `[1, d]`.
@@ -136,6 +139,7 @@ impl Muse {
                     .with_initializer(Initializer::Zeros)
                     .init(device)
             }),
+            image_dropout: DropoutConfig::new(config.image.dropout).init(),
             projection: LinearConfig::new(config.image.encoder.channels(), d).init(device),
             absent: row(),
             text_cls: row(),
@@ -227,6 +231,12 @@ impl Muse {
             PictureInput::Pixels(pixels) => self.image.regions(pixels.clone()),
             PictureInput::Regions(regions) => regions.clone(),
         }; // [M, 64, C]
+        let [pictures, _, channels] = regions.dims();
+        let shape = [pictures, 1, channels];
+        let regions = match draw(&self.image_dropout, shape, &absent.device()) {
+            Some(kept) => regions * kept,
+            None => regions,
+        };
         let regions = linear(&self.projection, regions);
         Tensor::cat(vec![regions, absent.expand([1, REGIONS, d])], 0).select(0, slots.clone())
     }

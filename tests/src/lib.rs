@@ -81,6 +81,7 @@ pub fn tiny_config(pieces: usize) -> MuseConfig {
         image: ImageConfig {
             encoder,
             preparation,
+            dropout: 0.0,
         },
         exchange: ExchangeConfig {
             layers: 2,

@@ -43,6 +43,7 @@ fn config() -> MuseConfig {
         image: ImageConfig {
             encoder,
             preparation: encoder.default_preparation(),
+            dropout: 0.0,
         },
         exchange: ExchangeConfig {
             layers: 1,

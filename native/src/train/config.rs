@@ -108,6 +108,7 @@ impl TrainConfig {
             exchange.layers
         );
         for (name, share) in [
+            ("model.image.dropout", self.model.image.dropout),
             ("model.exchange.dropout", exchange.dropout),
             ("model.fusion_dropout", self.model.fusion_dropout),
         ] {
@@ -260,6 +261,7 @@ impl TrainConfig {
             image: ImageConfig {
                 encoder: model.image.encoder,
                 preparation,
+                dropout: model.image.dropout,
             },
             exchange: model.exchange.clone(),
             fusion_dropout: model.fusion_dropout,

@@ -24,7 +24,7 @@ fn faults_are_named() {
     );
     world.write("unlabelled.jsonl", "{\"text\": \"so\"}\n");
     world.write("folder/config.json", "{}");
-    let table: [(&[&str], &[&str]); 29] = [
+    let table: [(&[&str], &[&str]); 30] = [
         (
             &["train.speed=3"],
             &["train.toml", "unknown field", "speed"],
@@ -52,6 +52,10 @@ fn faults_are_named() {
                 "model.exchange.last_layer=0",
             ],
             &["first_layer = 1"],
+        ),
+        (
+            &["model.image.dropout=1"],
+            &["model.image.dropout is 1", "at least 0 and below 1"],
         ),
         (&["model.fusion_dropout=1"], &["model.fusion_dropout is 1"]),
         (

@@ -64,6 +64,9 @@ pub struct ImageSection {
     /// What of it is trained.
     #[serde(default)]
     pub tune: Tune,
+    /// Dropout of its channels, each in all regions of a picture at once.
+    #[serde(default)]
+    pub dropout: f64,
 }
 
 /// The decoders' sizes.
