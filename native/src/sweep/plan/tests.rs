@@ -190,4 +190,5 @@ fn the_shipped_sweeps_are_what_the_trainer_takes() {
     // θ = 0.1, α = 0, β = 0 and rates × 1 are one and the same.
     assert_eq!(curves.runs.len(), (6 + 6 + 5 + 5 + 5 - 3) * 3);
     assert_eq!(load("decoders.toml").runs.len(), 4);
+    assert_eq!(load("captioner.toml").runs.len(), 3);
 }
