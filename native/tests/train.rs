@@ -211,6 +211,16 @@ fn photos_are_shown_in_several_views() {
 }
 
 #[test]
+fn image_dropout_reaches_the_model() {
+    let world = World::new(Data::Posts);
+    let trained = |out: &str, dropout: &str| world.trained(out, &["train.epochs=1", dropout]);
+    let none = trained("none", "model.image.dropout=0");
+    let half = trained("half", "model.image.dropout=0.5");
+    assert!(!half.equals(&none));
+    assert!(half.equals(&trained("again", "model.image.dropout=0.5")));
+}
+
+#[test]
 fn sentiment_labels_can_be_smoothed_and_weighed() {
     let world = World::new(Data::Posts);
     let run = |out: &str, setting: &str| world.trained(out, &["train.epochs=2", setting]);

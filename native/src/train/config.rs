@@ -338,8 +338,10 @@ mod tests {
             }
         }
         assert!(read >= 7, "{read}");
-        let train = captioner.expect("muse-captioner.toml").train;
+        let captioner = captioner.expect("muse-captioner.toml");
+        let train = captioner.train;
         assert_eq!((train.weights.generation, train.photo_views), (0.0, 4));
+        assert_eq!(captioner.model.image.dropout, 0.5);
     }
 
     #[test]
