@@ -216,7 +216,7 @@ fn image_dropout_reaches_the_model() {
     let trained = |out: &str, dropout: &str| world.trained(out, &["train.epochs=1", dropout]);
     let none = trained("none", "model.image.dropout=0");
     let half = trained("half", "model.image.dropout=0.5");
-    assert!(!half.equals(&none));
+    assert_ne!(half.column("loss"), none.column("loss"));
     assert!(half.equals(&trained("again", "model.image.dropout=0.5")));
 }
 
