@@ -88,11 +88,12 @@ pub enum ModelFileError {
     Tokenizer(#[from] TokenizerError),
     /// Its tokenizer has pieces that its text encoder does not know.
     #[error(
-        "the model file is inconsistent: its tokenizer has {pieces} pieces, but its text encoder only {known}"
+        "the model file is inconsistent: its tokenizer has a piece of number {largest}, but its text encoder knows {known} \
+         pieces, counted from 0"
     )]
     Pieces {
-        /// Pieces of the tokenizer.
-        pieces: usize,
+        /// The largest number of a piece of the tokenizer.
+        largest: u32,
         /// Rows of the encoder's embedding.
         known: usize,
     },
@@ -200,9 +201,9 @@ impl ModelFile {
         let config: MuseConfig =
             serde_json::from_str(field("config")).map_err(ModelFileError::Config)?;
         let tokenizer = TextTokenizer::from_bytes(field("tokenizer").as_bytes())?;
-        let (pieces, known) = (tokenizer.vocab_size(), config.text.vocab_size);
-        if pieces > known {
-            return Err(ModelFileError::Pieces { pieces, known });
+        let (largest, known) = (tokenizer.largest_id(), config.text.vocab_size);
+        if largest as usize >= known {
+            return Err(ModelFileError::Pieces { largest, known });
         }
         Ok(Self {
             config,
@@ -316,6 +317,10 @@ fn read_tensors(
             }
             other => return Err(failed(format!("is stored as {other:?}"))),
         };
+        if !values.iter().all(|value| value.is_finite()) {
+            let problem = "holds NaN or infinity, with which no score is a number";
+            return Err(failed(problem.to_owned()));
+        }
         let shape = info.shape.clone();
         let data = values;
         state.insert(name.clone(), NamedTensor { shape, data });

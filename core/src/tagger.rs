@@ -76,6 +76,12 @@ pub enum TaggerError {
     /// The device failed.
     #[error("the device failed: {0}")]
     Device(#[from] ExecutionError),
+    /// Each of its weights is a number, but what it computes is none.
+    #[error(
+        "the model computes NaN or infinity where a score should be: its weights are damaged or were trained to overflow; \
+         use another model file"
+    )]
+    NotFinite,
 }
 
 /// A model that is ready to tag.
@@ -153,20 +159,27 @@ impl Tagger {
     }
 
     /// Tags one caption.
-    pub fn tag(&self, request: &Request) -> Tagged {
-        self.tag_batch(std::slice::from_ref(request))
-            .pop()
-            .expect("one answer for one request")
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::tag_batch`].
+    pub fn tag(&self, request: &Request) -> Result<Tagged, TaggerError> {
+        let mut tagged = self.tag_batch(std::slice::from_ref(request))?;
+        Ok(tagged.pop().expect("one answer for one request"))
     }
 
     /// Tags several captions in one pass; the answers come in the same order.
-    pub fn tag_batch(&self, requests: &[Request]) -> Vec<Tagged> {
-        let prepared = self.prepare(requests);
-        let mut predictions = Predictions::default();
-        for group in prepared.examples.chunks(TOGETHER) {
-            predictions.append(self.model.predict(&self.batch(group)));
+    ///
+    /// # Errors
+    ///
+    /// [`TaggerError::NotFinite`].
+    pub fn tag_batch(&self, requests: &[Request]) -> Result<Vec<Tagged>, TaggerError> {
+        let mut reading = Reading::of(self.prepare(requests));
+        for group in reading.prepared.examples.chunks(TOGETHER) {
+            let predictions = self.model.predict(&self.batch(group));
+            reading.predictions.append(sound(predictions)?);
         }
-        self.answer(prepared, predictions)
+        Ok(self.decode(reading))
     }
 
     /// Puts a picture through the image encoder.
@@ -183,18 +196,8 @@ impl Tagger {
         SeenPicture(Arc::new(Picture::Seen(Box::new(regions))))
     }
 
-    /// The model's part of tagging several captions, awaiting the device; [`Self::decode`] does the rest.
-    ///
-    /// `exchange` asks what the exchange did.
-    ///
-    /// # Errors
-    ///
-    /// When the device fails.
-    pub async fn read_async(
-        &self,
-        requests: &[(Caption, Option<SeenPicture>)],
-        exchange: bool,
-    ) -> Result<Reading, TaggerError> {
+    /// Cuts captions into windows, which [`Self::read_some`] reads; [`Self::decode`] does the rest.
+    pub fn begin(&self, requests: &[(Caption, Option<SeenPicture>)]) -> Reading {
         let mut prepared = Prepared::default();
         for (caption, picture) in requests {
             self.add(
@@ -203,19 +206,55 @@ impl Tagger {
                 picture.as_ref().map(|p| p.0.clone()),
             );
         }
-        let mut predictions = Predictions::default();
-        for group in prepared.examples.chunks(TOGETHER) {
-            let batch = self.batch(group);
-            predictions.append(self.model.predict_async(&batch, exchange).await?);
+        Reading::of(prepared)
+    }
+
+    /// Lets the model read at most `windows` of the windows that it has not read yet, awaiting the device.
+    ///
+    /// `exchange` asks what the exchange did, and must be the same in each call for a reading.
+    ///
+    /// # Errors
+    ///
+    /// When the device fails, and [`TaggerError::NotFinite`].
+    pub async fn read_some(
+        &self,
+        reading: &mut Reading,
+        windows: usize,
+        exchange: bool,
+    ) -> Result<(), TaggerError> {
+        let rest = &reading.prepared.examples[reading.done()..];
+        let group = &rest[..windows.min(rest.len())];
+        if !group.is_empty() {
+            let predictions = self.model.predict_async(&self.batch(group), exchange).await;
+            reading.predictions.append(sound(predictions?)?);
         }
-        Ok(Reading {
-            prepared,
-            predictions,
-        })
+        Ok(())
+    }
+
+    /// The model's part of tagging several captions: [`Self::begin`], and [`Self::read_some`] until all is read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read_some`].
+    pub async fn read_async(
+        &self,
+        requests: &[(Caption, Option<SeenPicture>)],
+        exchange: bool,
+    ) -> Result<Reading, TaggerError> {
+        let mut reading = self.begin(requests);
+        while reading.done() < reading.windows() {
+            self.read_some(&mut reading, TOGETHER, exchange).await?;
+        }
+        Ok(reading)
     }
 
     /// Labels, spans and confidences of what the model has read.
+    ///
+    /// # Panics
+    ///
+    /// When it has not read all windows.
     pub fn decode(&self, reading: Reading) -> Vec<Tagged> {
+        assert_eq!(reading.done(), reading.windows(), "all windows are read");
         self.answer(reading.prepared, reading.predictions)
     }
 
@@ -279,7 +318,10 @@ impl Tagger {
                 Tagged {
                     tags,
                     entities,
-                    sentiment: self.sentiment(&logits),
+                    // Of nothing there is no sentiment.
+                    sentiment: (caption.pictured || !caption.words.is_empty())
+                        .then(|| self.sentiment(&logits))
+                        .flatten(),
                     exchange,
                     pieces: caption.windows.iter().map(|w| w.encoded.pieces.len()).sum(),
                     windows: caption.windows.len(),
@@ -334,11 +376,39 @@ impl Tagger {
     }
 }
 
-/// What the model has read of some captions.
+/// Captions on their way through the model.
 #[derive(Debug)]
 pub struct Reading {
     prepared: Prepared,
     predictions: Predictions,
+}
+
+impl Reading {
+    fn of(prepared: Prepared) -> Self {
+        Self {
+            prepared,
+            predictions: Predictions::default(),
+        }
+    }
+
+    /// Windows that all the captions together were cut into.
+    pub fn windows(&self) -> usize {
+        self.prepared.examples.len()
+    }
+
+    /// Windows that the model has read.
+    pub fn done(&self) -> usize {
+        self.predictions.emissions.len()
+    }
+}
+
+/// The predictions, if all of their scores are numbers.
+fn sound(predictions: Predictions) -> Result<Predictions, TaggerError> {
+    let rows = predictions.emissions.iter().chain(&predictions.sentiment);
+    match rows.flatten().all(|score| score.is_finite()) {
+        true => Ok(predictions),
+        false => Err(TaggerError::NotFinite),
+    }
 }
 
 #[derive(Debug, Default)]

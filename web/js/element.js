@@ -1,20 +1,27 @@
 // <muse-tagger>: a caption, a picture and what is named in them, as a tag.
+import { draw } from "./draw.js";
 import { Muse, MuseError } from "./muse.js";
 
-// Slots instead of wired words: a page in another language puts its own.
-const HTML = `
-<label><slot name="caption-label">Caption</slot>
-<textarea part="caption" rows="3" dir="auto"></textarea></label>
-<label><slot name="picture-label">Picture</slot>
-<input part="file" type="file" accept="image/*"></label>
-<canvas part="preview" role="img" hidden></canvas>
-<button part="remove" type="button" hidden><slot name="remove-label">Remove the picture</slot></button>
-<progress part="progress" aria-label="Loading" hidden></progress>
-<p part="result" dir="auto"></p>
-<p part="sentiment"></p>
-<p part="notice"></p>
-<p part="message"></p>
-<p part="live" role="status"></p>`;
+// Slots instead of wired words: a page in another language puts its own. Made piece by piece: a page with Trusted Types takes no
+// HTML from us.
+const slot = (name, words) => make("slot", { name }, words);
+const tree = () => [
+  make("label", {}, slot("caption-label", "Caption"), make("textarea", { part: "caption", rows: 3, dir: "auto" })),
+  make("label", {}, slot("picture-label", "Picture"), make("input", { part: "file", type: "file", accept: "image/*" })),
+  make("canvas", { part: "preview", role: "img", hidden: "" }),
+  make("button", { part: "remove", type: "button", hidden: "" }, slot("remove-label", "Remove the picture")),
+  make("progress", { part: "progress", "aria-label": "Progress", hidden: "" }),
+  make("div", { part: "result" }),
+  ...["sentiment", "notice", "message"].map((part) => make("p", { part })),
+  make("p", { part: "live", role: "status" }),
+];
+
+function make(tag, attributes, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
 
 // A constructed sheet: a page's Content-Security-Policy needs no exception for it.
 // Translucent colours suit a light and a dark page alike, whichever the page has chosen.
@@ -24,47 +31,35 @@ const CSS = `
 label,textarea,progress,canvas{display:block}
 textarea,progress{box-sizing:border-box;width:100%}
 textarea,input,button{max-width:100%;font:inherit}
-label,p{margin:.5em 0;overflow-wrap:anywhere}
-p:empty{display:none}
+label,p,[part=result]{margin:.5em 0;overflow-wrap:anywhere}
+p:empty,[part=result]:empty{display:none}
 canvas{max-width:100%;max-height:16em;margin:.5em 0}
 [part=result]{white-space:pre-wrap;line-height:1.9}
-mark{padding:.1em .3em;border-radius:.3em;background:#a5c6;color:inherit}
+mark{unicode-bidi:isolate;padding:.1em .3em;border-radius:.3em;background:#a5c6;color:inherit}
 mark[data-type=PER]{background:#f906}
 mark[data-type=LOC]{background:#0a56}
 mark[data-type=ORG]{background:#38f6}
+.slice+.slice{content-visibility:auto;contain-intrinsic-height:auto 20em}
 small{margin-inline-start:.4em;font-weight:600}
 [part=live]{position:absolute;width:1px;height:1px;margin:0;overflow:hidden;clip-path:inset(50%);white-space:nowrap}`;
 
-let sheet;
+const LONG = 8; // parts; a caption of more shows how far it is
+const sheets = new WeakMap(); // by document, since one of another's is not taken
 const percent = (score) => `${Math.round(100 * score)} %`;
 
-function part(tag, name, text) {
-  const element = document.createElement(tag);
-  element.setAttribute("part", name);
-  element.textContent = text;
-  return element;
-}
+/** What an entity holds is only ever text, and turns nothing around it. */
+const marked = ({ type, text, score }) =>
+  make("mark", { part: `entity entity-${type.toLowerCase()}`, "data-type": type },
+    make("bdi", {}, text), make("small", { part: "type" }, `${type} ${percent(score)}`));
 
-/** The caption with its entities marked. What a caption holds is only ever text. */
-function marked(caption, entities) {
-  const nodes = [];
-  let at = 0;
-  for (const { type, text, start, end, score } of entities) {
-    const mark = part("mark", `entity entity-${type.toLowerCase()}`, text);
-    mark.dataset.type = type;
-    mark.append(part("small", "type", `${type} ${percent(score)}`));
-    nodes.push(caption.slice(at, start), mark);
-    at = end;
-  }
-  return [...nodes, caption.slice(at)];
-}
-
-export class MuseTagger extends HTMLElement {
+// Where there are no elements, as on a server that renders pages, it can at least be imported.
+export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
   static formAssociated = true;
-  static observedAttributes = ["src", "device", "caption"];
+  static observedAttributes = ["src", "sha256", "device", "caption"];
 
   #internals = this.attachInternals?.();
   #parts = {};
+  #early = {}; // what was set before this module was loaded: it counts for more than the attributes
   #image = null;
   #muse;
   #loading;
@@ -75,11 +70,14 @@ export class MuseTagger extends HTMLElement {
 
   constructor() {
     super();
-    const root = this.attachShadow({ mode: "open", delegatesFocus: true });
-    if (!sheet) (sheet = new CSSStyleSheet()).replaceSync(CSS);
-    root.adoptedStyleSheets = [sheet];
-    root.append(document.createRange().createContextualFragment(HTML));
-    for (const element of root.querySelectorAll("[part]")) this.#parts[element.getAttribute("part")] = element;
+    this.attachShadow({ mode: "open", delegatesFocus: true }).append(...tree());
+    this.adoptedCallback();
+    for (const element of this.shadowRoot.querySelectorAll("[part]")) this.#parts[element.getAttribute("part")] = element;
+    for (const name of ["caption", "image"]) {
+      if (!Object.hasOwn(this, name)) continue;
+      this.#early[name] = this[name];
+      delete this[name];
+    }
     const { caption, file, remove } = this.#parts;
     caption.oninput = () => this.#changed(250);
     file.onchange = () => (this.image = file.files[0] ?? null);
@@ -90,14 +88,22 @@ export class MuseTagger extends HTMLElement {
     };
   }
 
-  connectedCallback() {
-    // What was set before this module was loaded.
-    for (const name of ["caption", "image"]) {
-      if (!Object.hasOwn(this, name)) continue;
-      const value = this[name];
-      delete this[name];
-      this[name] = value;
+  /** In each document, the first one too, it wears that document's sheet. */
+  adoptedCallback() {
+    const { ownerDocument, shadowRoot } = this;
+    const { CSSStyleSheet } = ownerDocument.defaultView ?? {};
+    if (!CSSStyleSheet) return;
+    if (!sheets.has(ownerDocument)) {
+      sheets.set(ownerDocument, new CSSStyleSheet());
+      sheets.get(ownerDocument).replaceSync(CSS);
     }
+    shadowRoot.adoptedStyleSheets = [sheets.get(ownerDocument)];
+  }
+
+  connectedCallback() {
+    const early = this.#early;
+    this.#early = {};
+    Object.assign(this, early);
     this.#load();
   }
 
@@ -108,11 +114,12 @@ export class MuseTagger extends HTMLElement {
 
   attributeChangedCallback(name, old, value) {
     if (old === value) return;
-    if (name === "caption") this.caption = value ?? "";
-    else if (name === "device" && this.#muse) this.#muse.useDevice(value || "auto").catch((error) => this.#failed(error));
+    if (name === "caption") {
+      if (!("caption" in this.#early)) this.caption = value ?? "";
+    } else if (name === "device" && this.#muse) this.#muse.useDevice(value || "auto").catch((error) => this.#failed(error));
     else if (this.isConnected) {
       this.#leave();
-      this.#load();
+      queueMicrotask(() => this.isConnected && this.#load()); // once, where several are set
     }
   }
 
@@ -155,6 +162,13 @@ export class MuseTagger extends HTMLElement {
     this.dispatchEvent(new CustomEvent(`muse-${name}`, { detail, bubbles: true, composed: true }));
   }
 
+  /** A bar for what takes long; without a number it goes. */
+  #advance(value, max) {
+    const { progress } = this.#parts;
+    progress.hidden = value === undefined;
+    if (!progress.hidden) Object.assign(progress, { max: max || 1, value });
+  }
+
   #failed(error) {
     if (error.code === "aborted" || error.code === "disposed") return;
     this.#parts.message.textContent = this.#parts.live.textContent = error.message;
@@ -183,7 +197,7 @@ export class MuseTagger extends HTMLElement {
   async #load() {
     const src = this.getAttribute("src");
     if (!src || this.#loading) return;
-    const { progress, notice, message } = this.#parts;
+    const { notice, message } = this.#parts;
     const control = (this.#loading = new AbortController());
     notice.textContent = message.textContent = "";
     try {
@@ -192,9 +206,7 @@ export class MuseTagger extends HTMLElement {
         sha256: this.getAttribute("sha256") || undefined,
         signal: control.signal,
         onProgress: (detail) => {
-          progress.hidden = false;
-          progress.max = detail.total || 1;
-          progress.value = detail.loaded;
+          if (!control.signal.aborted) this.#advance(detail.loaded, detail.total);
           this.#tell("progress", detail);
         },
       });
@@ -209,14 +221,19 @@ export class MuseTagger extends HTMLElement {
     } catch (error) {
       this.#failed(error);
     } finally {
-      if (control === this.#loading) progress.hidden = true;
+      if (control === this.#loading) this.#advance();
     }
   }
 
   #leave() {
     this.#loading?.abort();
+    this.#tagging?.abort();
     this.#muse?.dispose();
     this.#loading = this.#muse = undefined;
+    this.#advance();
+    // What another model said is not this one's.
+    this.result = null;
+    for (const part of ["result", "sentiment", "notice", "message", "live"]) this.#parts[part].replaceChildren();
   }
 
   #changed(delay = 0) {
@@ -231,23 +248,29 @@ export class MuseTagger extends HTMLElement {
     const { signal } = (this.#tagging = new AbortController());
     const { caption, image } = this;
     const { result, sentiment, message, live } = this.#parts;
+    const onProgress = ({ done, total }) => !signal.aborted && total > LONG && this.#advance(done, total);
     try {
       if (!this.#muse) throw new MuseError("disposed", "no model is loaded");
       const empty = !caption && !image;
-      const tagged = empty ? null : await this.#muse.tag({ caption, image, signal });
+      const tagged = empty ? null : await this.#muse.tag({ caption, image, signal, onProgress });
+      if (signal.aborted) return tagged;
       this.result = tagged;
-      result.replaceChildren(...(tagged ? marked(caption, tagged.entities) : []));
+      draw(result, tagged ? caption : "", tagged?.entities ?? [], marked, signal);
       const mood = tagged?.sentiment;
       sentiment.textContent = mood ? `${mood.label} ${percent(mood.score)}` : "";
       message.textContent = "";
-      live.textContent = tagged ? [...tagged.entities.map(({ type, text }) => `${text}: ${type}`), sentiment.textContent].join(", ") : "";
+      const told = tagged?.entities.slice(0, 12).map(({ type, text }) => `${text}: ${type}`) ?? [];
+      live.textContent = [...told, sentiment.textContent].filter(Boolean).join(", ");
       if (tagged) this.#tell("result", tagged);
       return tagged;
     } catch (error) {
       this.#failed(error);
       throw error;
+    } finally {
+      if (this.#tagging.signal === signal && this.#muse) this.#advance();
     }
   }
 }
 
-if (!customElements.get("muse-tagger")) customElements.define("muse-tagger", MuseTagger);
+const { customElements } = globalThis;
+if (customElements && !customElements.get("muse-tagger")) customElements.define("muse-tagger", MuseTagger);

@@ -1,18 +1,11 @@
-// A worker with its model, shared by all who ask for the same: one call after the other, and a new start where it fails.
+// A worker with its model, shared by all who ask for the same: one operation after the other, and a new start where it fails.
 import { MuseError } from "./error.js";
-import { capture, parcel } from "./picture.js";
+import { parcel } from "./picture.js";
+import { spawn } from "./spawn.js";
 
-const HELD = 16; // pictures that the worker keeps
+const PING = 5000; // milliseconds
+const DEAF = 24; // pings that are not heard, and the worker is given up
 const engines = new Map();
-
-function spawn() {
-  if (new URL(import.meta.url).origin === self.origin)
-    return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
-  // A worker must be of the page's own origin; what it imports need not be.
-  const address = JSON.stringify(import.meta.url.replace(/[^/]*$/, "worker.js"));
-  const script = URL.createObjectURL(new Blob([`import ${address}`], { type: "text/javascript" }));
-  return Object.assign(new Worker(script, { type: "module" }), { script });
-}
 
 /** Settles as the work does, or at once when the signal fires. */
 export const abortable = (signal, work) =>
@@ -30,16 +23,19 @@ const unusable = (cause) =>
 export class Engine {
   users = new Set(); // who is told of a change: { progress, changed }
   options;
+  state;
   #key;
   #worker;
-  #calls = new Map();
+  #started;
+  #ready;
+  #over = false;
+  #reason; // why it has to start again: { reason, message }
+  #source;
+  #call; // what the worker is at: { id, resolve, reject, told }
   #count = 0;
-  #held = new Map(); // numbers of the pictures that the worker has, the one used last at the end
-  #drop = [];
+  #unheard = 0;
   #jobs = [];
   #busy = false;
-  #ready;
-  #source;
 
   /** The engine for this, which may be there already. Whoever takes it leaves it again. */
   static take(key, options, user) {
@@ -52,8 +48,7 @@ export class Engine {
     this.#key = key;
     this.options = options;
     engines.set(key, this);
-    this.#ready = this.#start(options.device);
-    this.#ready.catch(() => this.#forget());
+    this.#begin(options.device).catch(() => this.#forget());
   }
 
   /** Whether a later wish for the same is to get this engine too. */
@@ -61,104 +56,116 @@ export class Engine {
     return engines.get(this.#key) === this;
   }
 
-  ready() {
-    return (this.#ready ??= this.#start("cpu"));
+  async ready() {
+    if (this.#over) throw new MuseError("disposed", "the model was disposed of");
+    return this.#ready ?? this.#begin("cpu");
   }
 
   leave(user) {
     this.users.delete(user);
     if (this.users.size) return;
+    this.#over = true;
     this.#forget();
     this.#end("disposed", "the model was disposed of");
   }
 
-  /** `job`: { captions, images: [{ id, once, image, content }], exchange, signal }. Gives the answers, and when it was sent. */
-  tag(job) {
-    return abortable(
-      job.signal,
-      new Promise((resolve, reject) => {
-        this.#jobs.push({ ...job, resolve, reject });
-        this.#next();
-      }),
-    );
-  }
-
-  holds = (id) => this.#held.has(id);
-
-  async call(operation) {
-    await this.ready();
-    return this.#send(operation);
+  /**
+   * Puts an operation into the queue. `job`: { operation, data, pictures: [{ number, once, content }], signal, told }, where `told`
+   * hears of the parts that are done. Gives the worker's answer, and when it was asked.
+   */
+  ask(job) {
+    const work = new Promise((resolve, reject) => {
+      this.#jobs.push({ ...job, resolve, reject });
+      this.#next();
+    });
+    return abortable(job.signal, work);
   }
 
   #forget() {
     if (this.current) engines.delete(this.#key);
   }
 
-  #send(operation, data, transfer) {
-    return new Promise((resolve, reject) => {
-      this.#calls.set(++this.#count, { resolve, reject });
-      this.#worker.postMessage({ id: this.#count, operation, ...data }, transfer);
+  #begin(device) {
+    const ready = (this.#ready = this.#start(device));
+    // A failure does not stay: the network may be back at the next call.
+    ready.catch(() => {
+      if (this.#ready === ready) this.#ready = undefined;
     });
+    return ready;
+  }
+
+  #send(operation, data, transfer, told) {
+    const worker = this.#worker;
+    this.#unheard = 0;
+    const watch = setInterval(() => {
+      if (worker !== this.#worker) return;
+      if (this.#unheard++ < DEAF) worker.postMessage({ ping: true });
+      else this.#fail("device-failed", "The worker does not answer any more.");
+    }, PING);
+    return new Promise((resolve, reject) => {
+      this.#call = { id: ++this.#count, resolve, reject, told };
+      worker.postMessage({ id: this.#count, operation, ...data }, transfer);
+    }).finally(() => clearInterval(watch));
   }
 
   #end(code, message) {
     this.#worker?.terminate();
     this.#worker = undefined;
-    this.#held.clear();
-    this.#drop = [];
-    for (const { reject } of this.#calls.values()) reject(new MuseError(code, message));
-    this.#calls.clear();
+    this.#call?.reject(new MuseError(code, message));
+    this.#call = undefined;
   }
 
-  async #start(device, fallback) {
-    const worker = (this.#worker = spawn());
-    let started = false;
-    worker.onmessage = ({ data: { id, value, error, progress, lost, blob, source } }) => {
-      if (worker !== this.#worker) return;
-      if (worker.script) URL.revokeObjectURL(worker.script);
-      if (progress) for (const { progress: tell } of this.users) tell(progress);
-      if (blob) {
-        this.options = { ...this.options, blob };
-        if (!this.#source || source.from !== "bytes") this.#source = source;
-      }
-      if (lost !== undefined) {
-        const message = `The graphics device was lost: ${lost}`;
-        if (started) this.#restart("device-lost", message);
-        else this.#end("device", message);
-      }
-      const call = this.#calls.get(id);
-      this.#calls.delete(id);
-      if (error) call?.reject(new MuseError(error.code, error.message));
-      else if (id) call?.resolve(value);
-    };
-    worker.onerror = (event) => {
-      event.preventDefault();
-      const why = event.message ? `: ${event.message}` : "; look at its address and at the Content-Security-Policy";
-      if (worker === this.#worker) this.#end("unsupported", `the worker does not start${why}`);
-    };
+  #hear({ id, value, error, progress, parts, lost, blob, source }) {
+    this.#unheard = 0;
+    if (progress) for (const { progress: tell } of this.users) tell(progress);
+    if (parts) this.#call?.told?.(parts);
+    if (blob) {
+      this.options = { ...this.options, blob };
+      if (!this.#source || source.from !== "bytes") this.#source = source;
+    }
+    if (lost !== undefined) this.#fail("device-lost", `The graphics device was lost: ${lost}`);
+    if (!id || id !== this.#call?.id) return;
+    const { resolve, reject } = this.#call;
+    this.#call = undefined;
+    if (error) reject(new MuseError(error.code, error.message));
+    else resolve(value);
+  }
+
+  async #start(device) {
+    this.#started = false;
     try {
+      const worker = (this.#worker = spawn());
+      worker.onmessage = ({ data }) => worker === this.#worker && this.#hear(data);
+      worker.onmessageerror = () => worker === this.#worker && this.#fail("device-failed", "The worker’s answer cannot be read.");
+      worker.onerror = (event) => {
+        event.preventDefault();
+        const why = event.message ? `: ${event.message}` : "; look at its address and at the Content-Security-Policy";
+        if (worker === this.#worker) this.#end("unsupported", `the worker does not start${why}`);
+      };
       const state = await this.#send("load", { ...this.options, device });
-      started = true;
-      this.state = { ...state, source: this.#source, fallback: fallback ?? state.fallback };
-      return this.state;
+      // What is started from memory later is not to come back into a cache that was cleared.
+      this.options = { ...this.options, cache: false };
+      this.#started = true;
+      const again = this.state && this.#reason;
+      this.state = { ...state, source: this.#source, fallback: this.#reason ?? state.fallback };
+      this.#reason = undefined;
+      if (again) for (const { changed } of this.users) changed(again);
     } catch (error) {
       this.#end(error.code, error.message);
       if (error.code !== "device" || device === "cpu" || !this.users.size) throw error;
-      return this.#start("cpu", { reason: "device-failed", message: `WebGPU failed: ${error.message}` });
+      this.#reason ??= { reason: "device-failed", message: `WebGPU failed: ${error.message}` };
+      return this.#start("cpu");
     }
   }
 
-  /** Goes on with the CPU, without the broken worker. */
-  #restart(reason, message) {
+  /** The worker is of no more use. */
+  #fail(reason, message) {
+    const started = this.#started;
     this.#end("device", message);
+    if (!started || !this.users.size) return;
     this.#forget(); // who asks for the GPU after this shall get a fresh try
-    this.#ready = this.#start("cpu", { reason, message });
-    this.#ready.then(
-      () => {
-        for (const { changed } of this.users) changed(this.state.fallback);
-      },
-      () => (this.#ready = undefined),
-    );
+    this.#reason = { reason, message };
+    this.#begin("cpu");
   }
 
   async #next() {
@@ -166,7 +173,7 @@ export class Engine {
     this.#busy = true;
     for (let job; (job = this.#jobs.shift()); ) {
       try {
-        await this.#run(job).then(job.resolve);
+        job.resolve(await this.#run(job));
       } catch (error) {
         if (error.code !== "device" || job.again || job.signal.aborted) job.reject(error);
         else this.#jobs.unshift({ ...job, again: true });
@@ -175,41 +182,30 @@ export class Engine {
     this.#busy = false;
   }
 
-  async #run({ captions, images, exchange, signal }) {
-    await this.ready();
-    if (signal.aborted) throw signal.reason;
-    const worker = this.#worker;
-    const pictures = [];
+  async #run({ operation, data, pictures, signal, told }) {
     const transfer = [];
+    const parcels = [];
+    let worker;
+    const stop = () => worker === this.#worker && worker?.postMessage({ stop: true });
     try {
-      for (const picture of images) {
-        if (!picture || this.#held.has(picture.id) || pictures.some(({ number }) => number === picture.id)) continue;
-        const [message, moved] = await parcel((picture.content ??= await capture(picture.image, signal)));
-        pictures.push({ number: picture.id, ...message });
+      for (const { number, once, content } of pictures ?? []) {
+        const [message, moved] = await parcel(content);
+        parcels.push({ number, once, ...message });
         transfer.push(...moved);
       }
-    } catch (cause) {
-      throw unusable(cause);
-    }
-    const numbers = images.map((picture) => picture?.id ?? -1);
-    const sent = performance.now();
-    const data = { captions, numbers, pictures, drop: this.#drop.splice(0), exchange };
-    try {
-      const answers = await this.#send("tag", data, transfer);
-      for (const picture of images) {
-        if (!picture) continue;
-        this.#held.delete(picture.id);
-        if (picture.once) this.#drop.push(picture.id);
-        else this.#held.set(picture.id);
-      }
-      const old = [...this.#held.keys()].slice(0, -HELD);
-      for (const id of old) this.#held.delete(id);
-      this.#drop.push(...old);
-      return { answers, sent };
+      await this.ready();
+      // From here to the message nothing can come between.
+      if (signal.aborted) throw signal.reason;
+      worker = this.#worker;
+      signal.addEventListener("abort", stop);
+      const sent = performance.now();
+      return { answer: await this.#send(operation, { ...data, pictures: parcels }, transfer, told), sent };
     } catch (error) {
-      this.#drop.push(...pictures.map(({ number }) => number));
-      if (error.code === "device" && worker === this.#worker) this.#restart("device-failed", `The device failed: ${error.message}`);
+      for (const strip of transfer) strip.close();
+      if (error.code === "device" && worker && worker === this.#worker) this.#fail("device-failed", `The device failed: ${error.message}`);
       throw unusable(error);
+    } finally {
+      signal.removeEventListener("abort", stop);
     }
   }
 }

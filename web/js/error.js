@@ -6,3 +6,6 @@ export class MuseError extends Error {
     this.code = code;
   }
 }
+
+/** The call itself is wrong. */
+export const wrong = (message, cause) => new MuseError("argument", message, cause);

@@ -24,7 +24,7 @@ export type ErrorCode =
   /** It failed on the CPU, too. */
   | "device"
   | "disposed"
-  /** The call itself is wrong. */
+  /** The call itself is wrong: an argument is missing, of another type or out of bounds. */
   | "argument";
 
 export class MuseError extends Error {
@@ -46,7 +46,7 @@ export interface LoadOptions {
   device?: DeviceChoice;
   onProgress?: (progress: Progress) => void;
   signal?: AbortSignal;
-  /** Keep the file in the Cache API and take it from there; `true` by default. */
+  /** Keep the file in the Cache API, once it is loaded from the network, and take it from there; `true` by default. */
   cache?: boolean;
   /**
    * The file's SHA-256 in hexadecimal. A copy in the cache with another one is fetched anew; without it a copy in the cache
@@ -74,15 +74,18 @@ export type Picture =
   | OffscreenCanvas;
 
 export interface TagItem {
+  /** At most 4,194,304 UTF-16 units. */
   caption: string;
   image?: Picture | null;
 }
 
 export interface TagOptions {
-  /** Ends the wait at once with code `"aborted"`. */
+  /** Ends the wait at once with code `"aborted"`, and the work at its next step. */
   signal?: AbortSignal;
   /** Tell what the exchange did; `true` by default. */
   exchange?: boolean;
+  /** How far it is: `tag` counts the parts that a long caption is cut into, `tagBatch` captions. */
+  onProgress?: (progress: { done: number; total: number }) => void;
 }
 
 /** Offsets in UTF-16 units: `caption.slice(start, end)`. */
@@ -139,7 +142,7 @@ export interface Timings {
 export interface TagResult {
   entities: Entity[];
   words: Span[];
-  /** `null` where the model has no such head. */
+  /** `null` where the model has no such head, and where there is neither a word nor a picture. */
   sentiment: Sentiment | null;
   /** `null` where it was not asked for. */
   exchange: { layers: ExchangeLayer[] } | null;
@@ -187,7 +190,7 @@ export class Muse extends EventTarget {
   /** Loads a model. The same one loaded twice on a page shares one worker. */
   static load(source: ModelSource, options?: LoadOptions): Promise<Muse>;
 
-  /** Whether the model is in this browser's cache. */
+  /** Whether the model is in this browser's cache now; where nothing may be kept it is not. */
   static cached(source: ModelSource, options?: { sha256?: string }): Promise<boolean>;
 
   /** Removes all models from the cache. */
@@ -205,13 +208,13 @@ export class Muse extends EventTarget {
   /** Tags many; faster than one by one. One that fails fails all. */
   tagBatch(items: Iterable<TagItem>, options?: TagOptions): Promise<TagResult[]>;
 
-  /** Moves to another device; what runs finishes on the old one. */
+  /** Moves to another device; what runs finishes on the old one. Of several calls the last counts; each gives what is in use then. */
   useDevice(device: DeviceChoice): Promise<Device>;
 
   /** Memory of the WebAssembly module, which holds the model where the CPU runs it. */
   memory(): Promise<{ wasmBytes: number }>;
 
-  /** Loses the graphics device on purpose, so that a site can see how it takes that. */
+  /** Loses the graphics device on purpose, when its turn comes, so that a site can see how it takes that. */
   loseDevice(): Promise<void>;
 
   /** Frees the worker, unless another still uses it. */

@@ -1,5 +1,5 @@
 // MuSE in a web page: the whole of the public interface. The model itself lives in a worker.
-import { MuseError } from "./error.js";
+import { MuseError, wrong } from "./error.js";
 import { Engine, abortable } from "./engine.js";
 import { capture, number } from "./picture.js";
 import { clear, kept } from "./store.js";
@@ -8,6 +8,7 @@ export { MuseError };
 
 const DEVICES = ["auto", "webgpu", "cpu"];
 const BATCH = 16; // captions in one go: between two of them another caller gets a turn
+const LONGEST = 2 ** 22; // UTF-16 units of a caption: beyond, the module's memory might not do
 
 // A module with one vector instruction.
 const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11];
@@ -17,20 +18,46 @@ let count = 0;
 
 /** Two sources with the same key share a worker. */
 function identify(source) {
-  if (typeof source === "string" || source instanceof URL) {
-    const url = new URL(source, globalThis.document?.baseURI ?? self.location.href);
-    url.hash = "";
-    return { url: url.href, key: url.href };
+  try {
+    if (typeof source === "string" || source instanceof URL) {
+      const url = new URL(source, globalThis.document?.baseURI ?? self.location.href);
+      url.hash = "";
+      return { url: url.href, key: url.href };
+    }
+    if (source instanceof Blob || source instanceof ArrayBuffer || ArrayBuffer.isView(source)) {
+      const blob = source instanceof Blob ? source : new Blob([source]);
+      if (!objects.has(source)) objects.set(source, `#${++count}`);
+      return { blob, key: objects.get(source) };
+    }
+  } catch (cause) {
+    throw wrong(`this is not where a model can be: ${cause.message}`, cause);
   }
-  if (!(source instanceof Blob || source instanceof ArrayBuffer || ArrayBuffer.isView(source)))
-    throw new MuseError("argument", "the model is an address, an ArrayBuffer, a Uint8Array or a Blob");
-  if (!objects.has(source)) objects.set(source, `#${++count}`);
-  return { blob: source instanceof Blob ? source : new Blob([source]), key: objects.get(source) };
+  throw wrong("the model is an address, an ArrayBuffer, a Uint8Array or a Blob");
 }
 
 function known(device) {
   if (DEVICES.includes(device)) return device;
-  throw new MuseError("argument", `no device is called "${device}"`);
+  throw wrong(`the device is one of ${DEVICES.join(", ")}`);
+}
+
+/** The options, whose usual members are of their types. */
+function checked(given = {}, what = "the options are") {
+  if (given === null || typeof given !== "object") throw wrong(`${what} an object`);
+  const { signal, sha256, onProgress } = given;
+  if (signal && !(typeof signal.addEventListener === "function" && "aborted" in signal)) throw wrong("the signal is an AbortSignal");
+  if (onProgress && typeof onProgress !== "function") throw wrong("onProgress is a function");
+  if (sha256 && !(typeof sha256 === "string" && /^[\da-f]{64}$/i.test(sha256))) throw wrong("the sha256 is a string of 64 hexadecimal digits");
+  return given;
+}
+
+const lower = (sha256) => (sha256 ? sha256.toLowerCase() : undefined);
+
+/** A caption to tag, with its picture. */
+function item(given) {
+  const { caption, image } = checked(given, "what is tagged is");
+  if (typeof caption !== "string") throw wrong("a caption is a string");
+  if (caption.length > LONGEST) throw wrong(`a caption of ${caption.length} characters is too long; cut it into parts of at most ${LONGEST}`);
+  return { caption, image };
 }
 
 const gone = () => new MuseError("disposed", "this model was disposed of");
@@ -47,8 +74,8 @@ function stopper(signal) {
 
 export class Muse extends EventTarget {
   #engine;
+  #wished; // the engine of the last useDevice
   #key;
-  #options;
   #user;
   #running = new Set();
   #disposed = false;
@@ -63,25 +90,28 @@ export class Muse extends EventTarget {
 
   static clearCache = clear;
 
-  static async cached(source, { sha256 } = {}) {
+  static async cached(source, options) {
+    const { sha256 } = checked(options);
     const { url } = identify(source);
-    return !!url && !!(await kept(url, sha256?.toLowerCase()));
+    return !!url && !!(await kept(url, lower(sha256)));
   }
 
-  static async load(source, { device = "auto", onProgress, signal, cache = true, sha256, warm = true } = {}) {
+  static async load(source, options) {
+    const { device = "auto", onProgress, signal, cache = true, sha256, warm = true } = checked(options);
+    const { key, ...from } = identify(source);
+    known(device);
     const { ok, reason } = Muse.supported();
     if (!ok) throw new MuseError("unsupported", reason);
-    const { key, ...from } = identify(source);
     const muse = new Muse();
-    muse.#options = { ...from, cache, sha256: sha256?.toLowerCase(), warm };
-    muse.#key = `${key} ${muse.#options.sha256}`;
+    const hash = lower(sha256);
+    muse.#key = `${key} ${hash}`;
     muse.#user = {
       progress: (progress) => onProgress?.(progress),
       changed: (detail) => muse.#changed(detail),
     };
     const control = stopper(signal);
     if (control.signal.aborted) throw control.signal.reason;
-    muse.#engine = muse.#take(known(device));
+    muse.#engine = muse.#take(device, { ...from, cache, sha256: hash, warm });
     try {
       await abortable(control.signal, muse.#engine.ready());
     } catch (error) {
@@ -95,8 +125,8 @@ export class Muse extends EventTarget {
     return muse;
   }
 
-  #take(device, blob = this.#options.blob) {
-    return Engine.take(`${this.#key} ${device}`, { ...this.#options, blob, device }, this.#user);
+  #take(device, options) {
+    return Engine.take(`${this.#key} ${device}`, { ...options, device }, this.#user);
   }
 
   #changed({ reason, message }) {
@@ -126,91 +156,117 @@ export class Muse extends EventTarget {
   async useDevice(device) {
     this.#alive();
     const { options, current, state } = this.#engine;
-    if (known(device) === state.device.kind || (device === options.device && current)) return state.device;
-    const next = this.#take(device, options.blob);
+    const stays = known(device) === state.device.kind || (device === options.device && current);
+    const next = (this.#wished = stays ? this.#engine : this.#take(device, options));
     try {
       await next.ready();
       this.#alive();
     } catch (error) {
-      next.leave(this.#user);
+      if (next === this.#wished) this.#wished = this.#engine;
+      this.#leave(next);
       throw error;
     }
-    next.state.source = state.source;
     const old = this.#engine; // perhaps no longer the one it was
-    if (old === next) return this.device;
-    this.#engine = next;
-    // What runs on the old one may finish there.
-    Promise.allSettled([...this.#running].map(({ work }) => work)).then(() => old.leave(this.#user));
-    this.#changed(next.state.fallback ?? { reason: "asked", message: "" });
+    if (next !== this.#wished) this.#leave(next); // a later call has another wish
+    else if (next !== old) {
+      next.state.source = old.state.source;
+      this.#engine = next;
+      // What runs on the old one may finish there.
+      Promise.allSettled([...this.#running].map(({ work }) => work)).then(() => this.#leave(old));
+      this.#changed(next.state.fallback ?? { reason: "asked", message: "" });
+    }
     return this.device;
   }
 
+  #leave(engine) {
+    if (engine !== this.#engine && engine !== this.#wished) engine.leave(this.#user);
+  }
+
   async memory() {
-    this.#alive();
-    return this.#engine.call("memory");
+    return this.#run(undefined, async (signal) => (await this.#engine.ask({ operation: "memory", signal })).answer);
   }
 
   async loseDevice() {
-    this.#alive();
-    await this.#engine.call("lose").catch(() => {}); // the answer is the loss itself
+    return this.#run(undefined, async (signal) => void (await this.#engine.ask({ operation: "lose", signal })));
   }
 
-  async tag({ caption, image, signal, exchange = true } = {}) {
-    return (await this.#tag([{ caption, image }], signal, exchange))[0];
+  async tag(given) {
+    const { signal, exchange = true, onProgress } = checked(given, "what is tagged is");
+    return (await this.#tag([item(given)], signal, exchange, onProgress))[0];
   }
 
-  async tagBatch(items, { signal, exchange = true } = {}) {
-    const list = [...items];
+  async tagBatch(items, options) {
+    const { signal, exchange = true, onProgress } = checked(options);
+    if (typeof items !== "object" || typeof items?.[Symbol.iterator] !== "function") throw wrong("a batch is an array, or another iterable");
+    const list = Array.from(items, item);
     const results = [];
-    for (let at = 0; at < list.length; at += BATCH)
-      results.push(...(await this.#tag(list.slice(at, at + BATCH), signal, exchange)));
+    for (let at = 0; at < list.length; at += BATCH) {
+      for (const result of await this.#tag(list.slice(at, at + BATCH), signal, exchange)) results.push(result);
+      onProgress?.({ done: results.length, total: list.length });
+    }
     return results;
   }
 
-  async #tag(items, signal, exchange) {
+  /** Work that ends when the caller's signal fires, and with this model. */
+  async #run(signal, work) {
     this.#alive();
-    if (items.some(({ caption }) => typeof caption !== "string")) throw new MuseError("argument", "a caption is a string");
     const control = stopper(signal);
-    control.work = this.#work(items, control.signal, exchange);
     this.#running.add(control);
     try {
-      return await control.work;
+      if (control.signal.aborted) throw control.signal.reason;
+      return await (control.work = work(control.signal));
     } finally {
       this.#running.delete(control);
       control.release();
     }
   }
 
-  async #work(items, signal, exchange) {
-    if (signal.aborted) throw signal.reason;
+  #tag(items, signal, exchange, onProgress) {
+    const told = onProgress && (([done, total]) => onProgress({ done, total }));
+    return this.#run(signal, (signal) => this.#work(items, signal, exchange, told));
+  }
+
+  async #work(items, signal, exchange, told) {
     const called = performance.now();
     const engine = this.#engine;
+    const captions = items.map(({ caption }) => caption);
     const images = items.map(({ image }) => (image == null ? undefined : { ...number(image), image }));
-    const captured = Promise.all(
-      images.map(async (picture) => {
-        if (picture && !engine.holds(picture.id)) picture.content = await capture(picture.image, signal);
-      }),
-    );
-    try {
-      await abortable(signal, captured);
-      const queued = performance.now();
-      const captions = items.map(({ caption }) => caption);
-      const { answers, sent } = await engine.tag({ captions, images, exchange, signal });
-      const total = performance.now() - called;
-      return answers.map(({ entities, timings, ...answer }, index) => ({
-        ...answer,
-        entities: entities.map(({ type, start, end, score }) => ({ type, text: captions[index].slice(start, end), start, end, score })),
-        device: engine.state.device,
-        timings: { ...timings, queue: sent - queued, decode: timings.decode + queued - called, total },
+    const numbers = images.map((picture) => picture?.id ?? null);
+    const all = [...new Map(images.map((picture) => [picture?.id, picture])).values()].filter(Boolean);
+    const pictures = []; // what is sent
+    const capturing = (wanted) =>
+      Promise.all(all.filter(wanted).map(async ({ id, once, image }) => {
+        pictures.push({ number: id, once, content: await capture(image, signal) });
       }));
+    try {
+      // What may look otherwise later is taken at once, and a Blob costs nothing. Of the rest the worker says what it lacks.
+      await abortable(signal, capturing(({ once, image }) => once || image instanceof Blob));
+      for (;;) {
+        const queued = performance.now();
+        const { answer, sent } = await engine.ask({
+          operation: "tag", data: { captions, numbers, exchange }, pictures, signal, told,
+        });
+        if (answer.missing) {
+          await abortable(signal, capturing(({ id }) => answer.missing.includes(id)));
+          continue;
+        }
+        const total = performance.now() - called;
+        return answer.answers.map(({ entities, timings, ...rest }, index) => ({
+          ...rest,
+          entities: entities.map(({ type, start, end, score }) => ({ type, text: captions[index].slice(start, end), start, end, score })),
+          device: engine.state.device,
+          timings: { ...timings, queue: sent - queued, decode: timings.decode + queued - called, total },
+        }));
+      }
     } finally {
-      for (const picture of images) picture?.content?.bitmap?.close();
+      for (const { content } of pictures) content.bitmap?.close();
     }
   }
 
   dispose() {
     this.#disposed = true;
     for (const control of this.#running) control.abort(gone());
+    this.#wished?.leave(this.#user);
     this.#engine.leave(this.#user);
   }
 }

@@ -1,5 +1,6 @@
-// Pictures on their way to the worker: a Blob is sent as the handle it is, pixels are moved and never read here.
-import { MuseError } from "./error.js";
+// Pictures on their way to the worker: a Blob is sent as the handle it is, pixels are moved and never read here. Which pictures
+// the worker keeps, it alone knows; here they only get their numbers.
+import { MuseError, wrong } from "./error.js";
 import { get } from "./store.js";
 
 const known = new WeakMap();
@@ -20,7 +21,15 @@ export function number(image) {
   return known.get(image);
 }
 
-const fetched = async (url, signal) => (await get(url, { signal })).blob();
+async function fetched(address, signal) {
+  let url;
+  try {
+    url = new URL(address, globalThis.document?.baseURI ?? self.location.href);
+  } catch (cause) {
+    throw wrong(`this is not where a picture can be: ${cause.message}`, cause);
+  }
+  return (await get(url.href, { signal })).blob();
+}
 
 /** What the picture is now, whatever becomes of the object. */
 export async function capture(image, signal) {

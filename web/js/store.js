@@ -4,16 +4,16 @@ import { MuseError } from "./error.js";
 const NAME = "muse-web";
 const HASH = "x-muse-sha256";
 
-// No Cache API, in an insecure context or a private window: goes on without.
-const open = async () => {
+/** No Cache API, in an insecure context, a private window or a sandboxed frame, or a full disk: it goes on without. */
+async function attempt(work) {
   try {
-    return await caches.open(NAME);
+    return await work();
   } catch {}
-};
+}
 
 /** The copy in the cache, unless it is known to be of another hash. */
 export async function kept(url, sha256) {
-  const copy = await (await open())?.match(url);
+  const copy = await attempt(() => caches.match(url, { cacheName: NAME }));
   const hash = copy?.headers.get(HASH);
   return sha256 && hash && hash !== sha256 ? undefined : copy;
 }
@@ -21,13 +21,12 @@ export async function kept(url, sha256) {
 export async function keep(url, blob, sha256) {
   const headers = { "content-length": blob.size };
   if (sha256) headers[HASH] = sha256;
-  // A full disk must not stop anybody.
-  await (await open())?.put(url, new Response(blob, { headers })).catch(() => {});
+  await attempt(async () => (await caches.open(NAME)).put(url, new Response(blob, { headers })));
 }
 
-export const forget = async (url) => (await open())?.delete(url);
+const forget = (url) => attempt(async () => (await caches.open(NAME)).delete(url));
 
-export const clear = async () => !!(await open()) && caches.delete(NAME);
+export const clear = async () => !!(await attempt(() => caches.delete(NAME)));
 
 async function sound(blob, sha256, report) {
   // `crypto.subtle` is for secure contexts alone; the model file's own checksum is checked later in any case.

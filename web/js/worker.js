@@ -1,4 +1,5 @@
-// Holds the model. Takes one message at a time, the next after its answer; engine.js sees to that.
+// Holds the model, and the pictures that it has seen. It is at one operation at a time, and engine.js sends the next after the
+// answer. Only two messages come between: whether it is still there, and that what it does is not wanted any more.
 import { copies, keep, kept } from "./store.js";
 import { MuseError } from "./error.js";
 
@@ -8,10 +9,20 @@ const MODULES = {
   webgpu: [new URL("./webgpu/muse_web.js", import.meta.url), new URL("./webgpu/muse_web_bg.wasm", import.meta.url)],
 };
 
-let glue, memory, muse, gpu, gpuName, current;
-const held = new Map(); // our number of a picture → the module's
+const HELD = 16; // pictures that are kept for later
+const WINDOWS = { cpu: 8, webgpu: 64 }; // of a caption in one step: some 0.6 s on the CPU; a GPU wants to be filled
+
+let glue, memory, muse, gpu, gpuName, kind;
+let running; // the operation: { stopped, fail }
+const held = new Map(); // pictures by the number that the page's side gives them, the one used last at the end
 
 const report = (phase, loaded, total) => postMessage({ progress: { phase, loaded, total } });
+
+/** Lets messages in, and ends here what is not wanted any more. */
+async function turn(operation) {
+  await new Promise((resolve) => setTimeout(resolve));
+  if (operation.stopped) throw new MuseError("aborted", "it was aborted");
+}
 
 // wgpu asks for its device by itself. In this realm, which is ours, we listen in: for its name, and for its end.
 function listen() {
@@ -72,18 +83,35 @@ function pixels(strips, width, height) {
 
 async function decode({ blob, strips, width, height }) {
   try {
-    if (strips) return muse.rgbaPicture(...pixels(strips, width, height));
+    if (strips) return glue.Picture.fromRgba(...pixels(strips, width, height));
     const bytes = new Uint8Array(await blob.arrayBuffer());
-    return width === undefined ? muse.decodePicture(bytes) : muse.rgbaPicture(bytes, width, height);
+    return width === undefined ? glue.Picture.decode(bytes) : glue.Picture.fromRgba(bytes, width, height);
   } catch (error) {
     // Of the browser's own: the file is gone, or the pixels are another origin's.
     throw error instanceof DOMException ? new MuseError("image", error.message) : error;
   }
 }
 
+/** What was used goes to the end of those that are kept; what comes but once goes, and so do the oldest. */
+function settle(numbers, sent) {
+  for (const number of new Set(numbers)) {
+    const picture = held.get(number);
+    if (!picture) continue;
+    held.delete(number);
+    if (sent.get(number)?.once) picture.free();
+    else held.set(number, picture);
+  }
+  for (const number of [...held.keys()].slice(0, -HELD)) {
+    held.get(number).free();
+    held.delete(number);
+  }
+}
+
 const operations = {
   async load({ url, blob, cache, sha256, device, warm }) {
-    const { kind, fallback } = await choose(device);
+    const choice = await choose(device);
+    const { fallback } = choice;
+    kind = choice.kind;
     const started = start(kind);
     started.catch(() => {}); // it is awaited below, perhaps only after a long download
     let refusal;
@@ -116,23 +144,45 @@ const operations = {
     return { info, fallback, device: { kind, name: gpuName || JSON.parse(muse.device).name } };
   },
 
-  async tag({ captions, numbers, pictures, drop, exchange }) {
-    for (const number of drop) {
-      if (held.has(number)) muse.dropPicture(held.get(number));
-      held.delete(number);
-    }
+  /** `numbers` are those of the captions' pictures, or null. One that is neither here nor in `pictures` is named as missing. */
+  async tag({ captions, numbers, pictures, exchange }, operation) {
+    const sent = new Map(pictures.map((picture) => [picture.number, picture]));
+    const missing = numbers.filter((number) => number !== null && !held.has(number) && !sent.has(number));
+    if (missing.length) return { missing };
     const took = {};
-    for (const picture of pictures) {
-      const start = performance.now();
-      held.set(picture.number, await decode(picture));
-      took[picture.number] = performance.now() - start;
+    const job = muse.job(exchange);
+    let answers;
+    try {
+      for (const [index, number] of numbers.entries()) {
+        if (number === null) {
+          job.add(captions[index]);
+          continue;
+        }
+        if (!held.has(number)) {
+          const start = performance.now();
+          held.set(number, await decode(sent.get(number)));
+          took[number] = performance.now() - start;
+          await turn(operation);
+        }
+        job.addWithPicture(captions[index], held.get(number));
+      }
+      while (await job.look()) await turn(operation);
+      while (await job.read(WINDOWS[kind])) {
+        postMessage({ parts: [job.done, job.windows] });
+        await turn(operation);
+      }
+      answers = JSON.parse(job.finish());
+    } finally {
+      try {
+        if (!answers) job.free();
+        settle(numbers, sent);
+      } catch {} // the module has trapped, and goes as a whole
     }
-    const answers = JSON.parse(await muse.tag(captions, Int32Array.from(numbers, (number) => held.get(number) ?? -1), exchange));
     for (const [index, { timings }] of answers.entries()) {
       timings.model += timings.decode;
       timings.decode = took[numbers[index]] ?? 0;
     }
-    return answers;
+    return { answers };
   },
 
   memory: () => ({ wasmBytes: memory.buffer.byteLength }),
@@ -153,28 +203,41 @@ function explain(error) {
   return { code, message: (trap && words) || String(error?.message ?? error) };
 }
 
-onmessage = async ({ data: { id, operation, ...rest } }) => {
-  current = id;
+async function run(id, name, data) {
+  const operation = (running = { stopped: false });
+  // A panic within a promise of the module leaves that promise open for ever, and comes out at the end of this file.
+  const trap = new Promise((_, reject) => (operation.fail = reject));
   let answer;
   try {
-    answer = { value: await operations[operation](rest) };
+    answer = { value: await Promise.race([operations[name](data, operation), trap]) };
     drain();
   } catch (error) {
     answer = { error: explain(error) };
     // Where the device is lost the call fails first; the loss, told first, is the better reason.
     if (gpu && answer.error.code === "device") await Promise.race([gpu.lost, new Promise((resolve) => setTimeout(resolve, 200))]);
   }
+  running = undefined;
   postMessage({ id, ...answer });
+}
+
+onmessage = ({ data: { id, operation, ping, stop, ...rest } }) => {
+  if (ping) postMessage({});
+  else if (!stop) run(id, operation, rest);
+  else if (running) running.stopped = true;
 };
 
-// A panic within a promise of the module leaves that promise open for ever and comes out here.
-const broken = (error) => postMessage({ id: current, error: explain(error) });
+onmessageerror = () => postMessage({ lost: "a message cannot be read" });
+
+/** What nobody awaits any more. Outside of an operation it is the device that failed. */
+function broken(error) {
+  if (running) running.fail(error);
+  else postMessage({ lost: explain(error).message });
+}
 onerror = (message, file, line, column, error) => {
   broken(error ?? message);
   return true;
 };
 onunhandledrejection = (event) => {
-  if (!(event.reason instanceof WebAssembly.RuntimeError)) return;
   event.preventDefault();
   broken(event.reason);
 };

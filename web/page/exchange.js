@@ -38,7 +38,8 @@ function show({ exchanges, words, regions }, index, texts) {
   $("region-text").textContent = $("regions").ariaLabel =
     `Layer ${index + 1}: ${gone.length} of ${regions.length} regions took the caption’s mean. Most attended: ${place(shares.indexOf(most))}.`;
   $("region-list").textContent = gone.join("; ") || "none";
-  $("word-list").textContent = taken.slice(0, SHOWN).join(", ") || "none";
+  const listed = taken.slice(0, SHOWN).flatMap((text) => [", ", make("bdi", {}, text)]);
+  $("word-list").replaceChildren(...(listed.length ? listed.slice(1) : ["none"]));
 }
 
 /** `image` is the picture as shown above; without regions there was none, and nothing to tell. */

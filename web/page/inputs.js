@@ -1,8 +1,11 @@
 // Pictures come in by choice, camera, drop, paste or sample; all end in `setPicture`.
 import { $, make } from "./result.js";
 
-/** Calls `taken(blob or null, delay)` for each picture, and after each change of the caption. */
-export function listen(taken) {
+/**
+ * Calls `taken(blob or null, delay)` for each picture, and after each change of the caption; `refused(name)` for what is dropped or
+ * pasted and is no picture.
+ */
+export function listen(taken, refused) {
   let asked = 0; // the sample asked for last
 
   function setPicture(file, alt = `Your picture${file?.name ? `, ${file.name}` : ""}`) {
@@ -30,13 +33,17 @@ export function listen(taken) {
   // Words that are dropped or pasted go where the browser puts them.
   const take = (event) => {
     const { type, dataTransfer, clipboardData } = event;
-    const { types, files } = dataTransfer ?? clipboardData;
+    const { types, items } = dataTransfer ?? clipboardData;
     $("drop").classList.toggle("over", type === "dragover" && types.includes("Files"));
     // A word processor's clipboard holds its text as a picture, too.
     if (!types.includes("Files") || (clipboardData && types.includes("text/plain"))) return;
     event.preventDefault();
-    const picture = [...files].find(({ type }) => !type || type.startsWith("image/"));
+    if (type.startsWith("drag")) return;
+    // A folder comes as a file without a type.
+    const files = [...items].filter((item) => item.kind === "file" && !item.webkitGetAsEntry?.()?.isDirectory).map((item) => item.getAsFile());
+    const picture = files.find(({ type }) => type.startsWith("image/")) ?? files.find(({ type }) => !type);
     if (picture) setPicture(picture);
+    else refused(files[0]?.name ?? "a folder");
   };
   for (const type of ["dragover", "dragleave", "drop", "paste"]) addEventListener(type, take);
 

@@ -1,5 +1,11 @@
 // A tagged caption: marks, table, sentiment, times. Whatever comes from outside is only ever text.
 export const $ = (id) => document.getElementById(id);
+
+/** Changes a text only where it is another: a screen reader would read the same words once more. */
+export function put(id, text) {
+  if ($(id).textContent !== text) $(id).textContent = text;
+}
+
 export const percent = (share, digits = 0) => `${(share * 100).toFixed(digits)} %`;
 
 /** One of the page's sentences, which index.html holds; none for a key that it does not know. */
@@ -19,16 +25,9 @@ const called = (type) => phrase(`type-${type}`) || type;
 const sure = (score, digits) => percent(Math.max(0, score - 0.5 / 10 ** (digits + 2)), digits);
 const bar = (lit) => make("i", { className: "share", lit });
 
-function* marked(caption, entities) {
-  let at = 0;
-  for (const { type, text, start, end, score } of entities) {
-    const label = make("span", { className: "label" }, ` ${called(type)} ${sure(score, 0)}`);
-    yield caption.slice(at, start);
-    yield make("mark", { className: "entity", data: { type } }, make("bdi", {}, text), label);
-    at = end;
-  }
-  yield caption.slice(at);
-}
+const marked = ({ type, text, score }) =>
+  make("mark", { className: "entity", data: { type } },
+    make("bdi", {}, text), make("span", { className: "label" }, ` ${called(type)} ${sure(score, 0)}`));
 
 const row = ({ type, text, start, end, score }) =>
   make("tr", { data: { type } },
@@ -37,10 +36,11 @@ const row = ({ type, text, start, end, score }) =>
     make("td", {}, `${start}–${end}`),
     make("td", {}, bar(score), sure(score, 1)));
 
-export function showResult(caption, { entities, sentiment, timings }) {
+/** Ready when all of a long caption is drawn. `draw` is the module's. */
+export function showResult(draw, caption, { entities, sentiment, timings }, signal) {
   const count = entities.length;
   $("findings").hidden = false;
-  $("result").replaceChildren(...marked(caption, entities));
+  const drawn = draw($("result"), caption, entities, marked, signal);
   $("none").textContent = count ? (count > ROWS ? phrase("many", ROWS) : "") : phrase("none");
   $("entities").hidden = !count;
   $("entities").tBodies[0].replaceChildren(...entities.slice(0, ROWS).map(row));
@@ -53,11 +53,12 @@ export function showResult(caption, { entities, sentiment, timings }) {
   }
   const told = entities.slice(0, 12).map(({ type, text, score }) => `${text}, ${called(type)}, ${sure(score, 0)}`);
   if (sentiment) told.push(`Sentiment: ${sentiment.label}, ${percent(sentiment.score)}`);
-  $("live").textContent = [count === 1 ? "1 entity" : `${count} entities`, ...told].join("; ");
+  put("live", [count === 1 ? "1 entity" : `${count} entities`, ...told].join("; "));
+  return drawn;
 }
 
-export function showNothing() {
-  $("result").textContent = phrase("empty");
+export function showNothing(why) {
+  $("result").textContent = phrase(why);
   $("findings").hidden = true;
-  $("live").textContent = "";
+  put("live", "");
 }

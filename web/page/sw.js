@@ -4,7 +4,7 @@ const { scope } = registration;
 const version = new URL(location).searchParams.get("v");
 const prefix = `muse-page ${scope} `;
 const at = (path) => new URL(path === "index.html" ? "./" : path, scope).href;
-const wasm = /muse-web\/(cpu|webgpu)\//; // only what a device needs is kept, and only once it is needed
+const wasm = /muse-web[^/]*\/(cpu|webgpu)\//; // only what a device needs is kept, and only once it is needed
 
 const onServer = async () => (await fetch(at("precache.json"), { cache: "no-store" })).json();
 const others = async () => (await caches.keys()).filter((name) => name.startsWith(prefix) && name !== prefix + version);
@@ -27,16 +27,16 @@ async function keep(urls) {
 
 async function install() {
   const { files } = await onServer();
-  const had = []; // what this visitor's device needed of the version before
-  for (const name of await others()) had.push(...(await (await caches.open(name)).keys()).map(({ url }) => url));
-  const urls = files.map((file) => at(file.path ?? file)).filter((url) => !wasm.test(url) || had.includes(url));
+  const had = new Set(); // the modules that this visitor's device needed of the version before
+  for (const name of await others()) for (const { url } of await (await caches.open(name)).keys()) had.add(wasm.exec(url)?.[1]);
+  const urls = files.map((file) => at(file.path ?? file)).filter((url) => !wasm.test(url) || had.has(wasm.exec(url)[1]));
   await keep([...new Set([...urls, at("models/models.json")])]);
 }
 
 async function answer(request) {
-  const cache = await caches.open(prefix + version);
   const path = request.url.slice(scope.length).replace(/[?#].*/, "");
-  const kept = await cache.match(at(path), { ignoreVary: true });
+  // Not by opening the cache, which would make it anew where it was cleared.
+  const kept = await caches.match(at(path), { cacheName: prefix + version, ignoreVary: true });
   if (kept) return kept;
   const response = await fetch(request);
   const now = await onServer().catch(() => ({ version }));

@@ -35,7 +35,7 @@ impl Description {
 }
 
 /// Milliseconds that the steps of a call took, all its captions together.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Timings {
     /// The image encoder.
     pub(crate) picture: f64,
@@ -179,12 +179,7 @@ mod tests {
             ],
             ..Tagged::default()
         };
-        let timings = Timings {
-            picture: 0.0,
-            model: 0.0,
-            decode: 0.0,
-        };
-        let answer = &answers(&[caption.to_owned()], vec![tagged], timings)[0];
+        let answer = &answers(&[caption.to_owned()], vec![tagged], Timings::default())[0];
         let units: Vec<u16> = caption.encode_utf16().collect();
         let texts: Vec<String> = answer
             .entities

@@ -11,11 +11,12 @@ mod device;
 mod failure;
 mod journal;
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 use burn::tensor::Device;
 use muse_core::image::pixels::{self, Pixels};
+use muse_core::tagger::Reading;
 use muse_core::{Caption, SeenPicture, Tagger};
 use wasm_bindgen::prelude::*;
 
@@ -41,21 +42,12 @@ extern "C" {
     fn now() -> f64;
 }
 
-/// A model that is ready to tag. Its calls must not overlap: each is awaited before the next.
+/// A model that is ready to tag.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Muse {
-    tagger: Tagger,
+    tagger: Rc<Tagger>,
     kind: device::Kind,
-    pictures: RefCell<BTreeMap<i32, Look>>,
-    next: Cell<i32>,
-}
-
-/// A picture before and after the image encoder has seen it.
-#[derive(Clone, Debug)]
-enum Look {
-    Pixels(Pixels),
-    Seen(SeenPicture),
 }
 
 #[wasm_bindgen]
@@ -70,12 +62,8 @@ impl Muse {
         let tagger = Tagger::from_bytes_async(&bytes, &device)
             .await
             .map_err(failure::of_tagger)?;
-        Ok(Self {
-            tagger,
-            kind,
-            pictures: RefCell::default(),
-            next: Cell::new(0),
-        })
+        let tagger = Rc::new(tagger);
+        Ok(Self { tagger, kind })
     }
 
     /// Where it runs, as JSON: `{"kind", "name"}`.
@@ -96,7 +84,7 @@ impl Muse {
     ///
     /// # Errors
     ///
-    /// `device`: it failed.
+    /// `device`: it failed. `model`: what it computes is no number.
     pub async fn warm(&self, pieces: usize, picture: bool) -> Result<(), JsValue> {
         let caption = vec!["a".to_owned(); pieces.saturating_sub(2)];
         let seen = picture.then(|| {
@@ -112,93 +100,169 @@ impl Muse {
         Ok(())
     }
 
-    /// Decodes a JPEG, PNG, WebP or GIF (its first frame), turned upright, and keeps it under the number that it gives.
+    /// An empty job. `exchange` asks what the exchange did.
+    pub fn job(&self, exchange: bool) -> Job {
+        Job {
+            tagger: Rc::clone(&self.tagger),
+            captions: Vec::new(),
+            pictures: Vec::new(),
+            exchange,
+            reading: None,
+            timings: Timings::default(),
+        }
+    }
+}
+
+/// A picture, before and after the image encoder has seen it: that it does once, however many captions it goes with.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Picture(Rc<RefCell<Look>>);
+
+#[derive(Clone, Debug)]
+enum Look {
+    Pixels(Pixels),
+    Seen(SeenPicture),
+}
+
+#[wasm_bindgen]
+impl Picture {
+    /// Decodes a JPEG, PNG, WebP or GIF (its first frame), turned upright.
     ///
     /// # Errors
     ///
     /// `image`: of another format, damaged or too large.
-    #[wasm_bindgen(js_name = decodePicture)]
-    pub fn decode_picture(&self, file: &[u8]) -> Result<i32, JsValue> {
-        let pixels = pixels::decode(file).map_err(|error| failure(Code::Image, &error))?;
-        Ok(self.keep(pixels))
+    pub fn decode(file: &[u8]) -> Result<Picture, JsValue> {
+        Self::of(pixels::decode(file))
     }
 
-    /// Keeps a picture given as `width × height` RGBA pixels; transparent parts are laid over white.
+    /// From `width × height` RGBA pixels; transparent parts are laid over white.
     ///
     /// # Errors
     ///
     /// `image`: empty, too large, or not of that size.
-    #[wasm_bindgen(js_name = rgbaPicture)]
-    pub fn rgba_picture(&self, rgba: &[u8], width: usize, height: usize) -> Result<i32, JsValue> {
-        let pixels =
-            Pixels::from_rgba(rgba, width, height).map_err(|error| failure(Code::Image, &error))?;
-        Ok(self.keep(pixels))
+    #[wasm_bindgen(js_name = fromRgba)]
+    pub fn from_rgba(rgba: &[u8], width: usize, height: usize) -> Result<Picture, JsValue> {
+        Self::of(Pixels::from_rgba(rgba, width, height))
     }
 
-    fn keep(&self, pixels: Pixels) -> i32 {
-        let id = self.next.get();
-        self.next.set(id.wrapping_add(1) & i32::MAX);
-        self.pictures.borrow_mut().insert(id, Look::Pixels(pixels));
-        id
+    fn of(pixels: Result<Pixels, pixels::ImageError>) -> Result<Picture, JsValue> {
+        let pixels = pixels.map_err(|error| failure(Code::Image, &error))?;
+        Ok(Self(Rc::new(RefCell::new(Look::Pixels(pixels)))))
+    }
+}
+
+/// Captions that are tagged together, in steps: between two of them the caller can look whether they are still wanted.
+///
+/// First all are added, then [`Self::look`] until it is done, then [`Self::read`] until it is done, then [`Self::finish`].
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Job {
+    tagger: Rc<Tagger>,
+    captions: Vec<String>,
+    pictures: Vec<Option<Rc<RefCell<Look>>>>,
+    exchange: bool,
+    reading: Option<Reading>,
+    timings: Timings,
+}
+
+#[wasm_bindgen]
+impl Job {
+    /// Adds a caption without a picture.
+    pub fn add(&mut self, caption: String) {
+        self.captions.push(caption);
+        self.pictures.push(None);
     }
 
-    /// Forgets a picture.
-    #[wasm_bindgen(js_name = dropPicture)]
-    pub fn drop_picture(&self, id: i32) {
-        self.pictures.borrow_mut().remove(&id);
+    /// Adds a caption with its picture.
+    #[wasm_bindgen(js_name = addWithPicture)]
+    pub fn add_with_picture(&mut self, caption: String, picture: &Picture) {
+        self.captions.push(caption);
+        self.pictures.push(Some(Rc::clone(&picture.0)));
     }
 
-    /// Tags captions, each with the picture of that number, or without one where it is -1. `exchange` asks what the
-    /// exchange did. Gives JSON, one object for each caption, with offsets in UTF-16 units.
+    /// Shows the image encoder the next picture that it has not seen; whether there was one.
     ///
     /// # Errors
     ///
-    /// `device`: it failed. `image`: no picture has that number.
-    pub async fn tag(
-        &self,
-        captions: Vec<String>,
-        pictures: Vec<i32>,
-        exchange: bool,
-    ) -> Result<String, JsValue> {
+    /// `device`: it failed.
+    pub async fn look(&mut self) -> Result<bool, JsValue> {
         let began = now();
-        let mut requests = Vec::with_capacity(captions.len());
-        for (index, caption) in captions.iter().enumerate() {
-            let picture = match pictures.get(index) {
-                Some(&id) if id >= 0 => Some(self.look(id).await?),
-                _ => None,
-            };
-            requests.push((Caption::Text(caption.clone()), picture));
-        }
-        let looked = now();
-        let reading = self.tagger.read_async(&requests, exchange).await;
-        let reading = reading.map_err(failure::of_tagger)?;
-        let read = now();
-        let tagged = self.tagger.decode(reading);
-        let timings = Timings {
-            picture: looked - began,
-            model: read - looked,
-            decode: now() - read,
+        let mut pictures = self.pictures.iter().flatten();
+        let unseen = pictures.find_map(|picture| match &*picture.borrow() {
+            Look::Pixels(pixels) => Some((Rc::clone(picture), self.tagger.see(pixels))),
+            Look::Seen(_) => None,
+        });
+        let Some((picture, seen)) = unseen else {
+            return Ok(false);
         };
-        Ok(answer::json(&answer::answers(&captions, tagged, timings)))
+        seen.ready().await.map_err(failure::of_tagger)?;
+        picture.replace(Look::Seen(seen));
+        self.timings.picture += now() - began;
+        Ok(true)
     }
 
-    /// The picture as the image encoder has seen it, once.
-    async fn look(&self, id: i32) -> Result<SeenPicture, JsValue> {
-        let look = self.pictures.borrow().get(&id).cloned();
-        match look {
-            Some(Look::Seen(seen)) => Ok(seen),
-            Some(Look::Pixels(pixels)) => {
-                let seen = self.tagger.see(&pixels);
-                seen.ready().await.map_err(failure::of_tagger)?;
-                self.pictures
-                    .borrow_mut()
-                    .insert(id, Look::Seen(seen.clone()));
-                Ok(seen)
+    /// Reads at most so many of the windows that the captions are cut into; whether that was not yet all of them.
+    ///
+    /// # Errors
+    ///
+    /// `device`: it failed. `image`: a picture was not looked at. `model`: what it computes is no number.
+    pub async fn read(&mut self, windows: usize) -> Result<bool, JsValue> {
+        let began = now();
+        if self.reading.is_none() {
+            let mut requests = Vec::with_capacity(self.captions.len());
+            for (caption, picture) in self.captions.iter().zip(&self.pictures) {
+                let seen = match picture.as_ref().map(|picture| picture.borrow().clone()) {
+                    None => None,
+                    Some(Look::Seen(seen)) => Some(seen),
+                    Some(Look::Pixels(_)) => {
+                        return Err(failure(Code::Image, &"the picture was not looked at"));
+                    }
+                };
+                requests.push((Caption::Text(caption.clone()), seen));
             }
-            None => Err(failure(
-                Code::Image,
-                &format!("no picture has the number {id}"),
-            )),
+            self.reading = Some(self.tagger.begin(&requests));
         }
+        if let Some(reading) = &mut self.reading {
+            let read = self.tagger.read_some(reading, windows, self.exchange);
+            read.await.map_err(failure::of_tagger)?;
+        }
+        self.timings.model += now() - began;
+        Ok(self.done() < self.windows())
+    }
+
+    /// Windows of all captions; 0 before the first of them is read.
+    #[wasm_bindgen(getter)]
+    pub fn windows(&self) -> usize {
+        self.reading.as_ref().map_or(0, Reading::windows)
+    }
+
+    /// Windows that were read.
+    #[wasm_bindgen(getter)]
+    pub fn done(&self) -> usize {
+        self.reading.as_ref().map_or(0, Reading::done)
+    }
+
+    /// The answers as JSON, one object for each caption, with offsets in UTF-16 units.
+    ///
+    /// # Errors
+    ///
+    /// `model`: not all is read.
+    pub fn finish(mut self) -> Result<String, JsValue> {
+        let began = now();
+        let reading = self.reading.take();
+        let reading = reading.filter(|reading| reading.done() == reading.windows());
+        let Some(reading) = reading else {
+            return Err(failure(
+                Code::Model,
+                &"the captions were not read to the end",
+            ));
+        };
+        let tagged = self.tagger.decode(reading);
+        self.timings.decode = now() - began;
+        Ok(answer::json(&answer::answers(
+            &self.captions,
+            tagged,
+            self.timings,
+        )))
     }
 }

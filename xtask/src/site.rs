@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -85,7 +85,7 @@ impl Site {
         }
         copy_modules(&built, &package)?;
         models::copy(&self.project.root, &models, &new.path().join("models"))?;
-        write_precache(new.path())?;
+        write_names(new.path())?;
         replace(out, new)?;
         eprintln!("web: {} is up to date", out.display());
         Ok(())
@@ -114,20 +114,52 @@ fn copy_modules(built: &[(&str, PathBuf)], folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The folders of scripts, which are named by their content, and how index.html names them.
+const FOLDERS: [(&str, &str, &str); 2] =
+    [("muse-web", "data-package=\"", "\""), ("page", "\"./", "/")];
+
+/// Gives the folders of scripts the hashes of their content as parts of their names, so that no browser mixes what it has
+/// kept of one version with another; and the whole page a version, which it and its service worker know.
+fn write_names(dist: &Path) -> Result<()> {
+    let place = dist.join("index.html");
+    let mut index = fs::read_to_string(&place).context("cannot read index.html")?;
+    for (folder, before, after) in FOLDERS {
+        let mut hash = Stamp::new(Path::new(""));
+        hash.add_path(dist, folder)?;
+        let named = format!("{folder}-{}", &hash.value()[..10]);
+        fs::rename(dist.join(folder), dist.join(&named))
+            .with_context(|| format!("cannot rename {folder}"))?;
+        let (plain, hashed) = (
+            format!("{before}{folder}{after}"),
+            format!("{before}{named}{after}"),
+        );
+        ensure!(index.contains(&plain), "index.html does not name {folder}");
+        index = index.replace(&plain, &hashed);
+    }
+    write(&place, &index)?;
+    let version = write_precache(dist)?;
+    let unnamed = "data-version=\"\"";
+    ensure!(index.contains(unnamed), "index.html has no {unnamed}");
+    let versioned = format!("data-version=\"{version}\"");
+    write(&place, &index.replace(unnamed, &versioned))
+}
+
 /// For the service worker: the files that the page consists of, and a name for exactly this state of them all.
-fn write_precache(dist: &Path) -> Result<()> {
+fn write_precache(dist: &Path) -> Result<String> {
     let mut version = Stamp::new(Path::new(""));
     let mut entries = Vec::new();
     for name in files(dist)? {
         let bytes = fs::read(dist.join(&name)).with_context(|| format!("cannot read {name}"))?;
         version.add(&name, &bytes);
         // The element is for embedders; the page never asks for it.
-        if !name.starts_with("models/") && name != "sw.js" && name != "muse-web/element.js" {
+        if !name.starts_with("models/") && name != "sw.js" && !name.ends_with("/element.js") {
             entries.push(json!({ "path": name, "bytes": bytes.len() }));
         }
     }
-    let precache = json!({ "version": version.value()[..16], "files": entries });
-    write(&dist.join("precache.json"), &format!("{precache}\n"))
+    let version = version.value()[..16].to_owned();
+    let precache = json!({ "version": version, "files": entries });
+    write(&dist.join("precache.json"), &format!("{precache}\n"))?;
+    Ok(version)
 }
 
 /// The prefix of our temporary folders, which a killed run leaves behind.
@@ -221,6 +253,48 @@ mod tests {
         assert_ne!(precache("sw.js", "22")["version"], first["version"]);
         precache("sw.js", "2");
         assert_ne!(precache("models/m.muse", "4")["version"], first["version"]);
+    }
+
+    #[test]
+    fn scripts_are_named_by_their_content_and_the_page_knows_its_version() {
+        let named = |script: &str| {
+            let dist = tempfile::tempdir().unwrap();
+            for (file, text) in [
+                ("page/a.js", "1"),
+                ("muse-web/muse.js", script),
+                (
+                    "index.html",
+                    "<html data-package=\"muse-web\" data-version=\"\"><script src=\"./page/a.js\">",
+                ),
+            ] {
+                let place = dist.path().join(file);
+                fs::create_dir_all(place.parent().unwrap()).unwrap();
+                fs::write(place, text).unwrap();
+            }
+            write_names(dist.path()).unwrap();
+            let text = fs::read_to_string(dist.path().join("index.html")).unwrap();
+            let part = |before: &str| {
+                let rest = text.split_once(before).expect(before).1;
+                rest.split(['"', '/']).next().unwrap().to_owned()
+            };
+            let names = [
+                part("data-package=\""),
+                part("src=\"./"),
+                part("data-version=\""),
+            ];
+            assert!(dist.path().join(&names[0]).join("muse.js").is_file());
+            assert!(dist.path().join(&names[1]).join("a.js").is_file());
+            let precache = fs::read_to_string(dist.path().join("precache.json")).unwrap();
+            for name in &names {
+                assert!(precache.contains(name.as_str()), "{name}: {precache}");
+            }
+            names
+        };
+        let (one, other) = (named("1"), named("2"));
+        assert_eq!(one, named("1"));
+        assert_ne!(one[0], other[0]);
+        assert_eq!(one[1], other[1]);
+        assert_ne!(one[2], other[2]);
     }
 
     #[test]

@@ -67,14 +67,16 @@ fn line(file: &str) -> Option<String> {
     let name = match (file.split_once('/'), ending) {
         (Some(("models", _)), "muse") => file.rsplit('/').next()?.to_owned(),
         (Some(("models" | "samples", _)), _) => return None,
-        (Some(("muse-web", rest)), _) => match (rest.split_once('/'), ending) {
-            (Some((module, _)), "wasm") => format!("{module} wasm"),
-            (Some((module, _)), "js") => format!("{module} glue"),
-            // For embedders; the page does without it.
-            (None, "js") if rest == "element.js" => "element js".to_owned(),
-            (None, "js") => "module js".to_owned(),
-            _ => return None,
-        },
+        (Some((folder, rest)), _) if folder.starts_with("muse-web") => {
+            match (rest.split_once('/'), ending) {
+                (Some((module, _)), "wasm") => format!("{module} wasm"),
+                (Some((module, _)), "js") => format!("{module} glue"),
+                // For embedders; the page does without it.
+                (None, "js") if rest == "element.js" => "element js".to_owned(),
+                (None, "js") => "module js".to_owned(),
+                _ => return None,
+            }
+        }
         (_, "js") => "page js".to_owned(),
         (_, "html" | "css") => "page html and css".to_owned(),
         _ => return None,
@@ -235,7 +237,7 @@ mod tests {
     #[test]
     fn every_file_counts_for_its_line() {
         for (file, name) in [
-            ("muse-web/cpu/muse_web_bg.wasm", Some("cpu wasm")),
+            ("muse-web-0123/cpu/muse_web_bg.wasm", Some("cpu wasm")),
             ("muse-web/webgpu/muse_web.js", Some("webgpu glue")),
             ("muse-web/worker.js", Some("module js")),
             ("muse-web/element.js", Some("element js")),

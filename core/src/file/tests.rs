@@ -394,10 +394,39 @@ fn a_tokenizer_beyond_the_embedding_is_refused() {
     let pieces = model.tokenizer.vocab_size();
     model.config.text.vocab_size = pieces;
     read(&model.to_bytes(Precision::F32));
+    let refuses = |model: &ModelFile| {
+        let known = model.config.text.vocab_size;
+        let refused = error(&model.to_bytes(Precision::F32));
+        assert!(
+            matches!(refused, ModelFileError::Pieces { largest, known: k } if largest as usize >= known && k == known),
+            "{refused}"
+        );
+    };
     model.config.text.vocab_size = pieces - 1;
-    let refused = error(&model.to_bytes(Precision::F32));
-    assert!(
-        matches!(refused, ModelFileError::Pieces { pieces: p, known } if p == pieces && known == pieces - 1),
-        "{refused}"
-    );
+    refuses(&model);
+    // As many pieces as the embedding has rows, but one with a number beyond them.
+    model.config.text.vocab_size = pieces;
+    let json = model.tokenizer.json().replace("\"a\":4", "\"a\":4000");
+    model.tokenizer = TextTokenizer::from_bytes(json.as_bytes()).expect("a tokenizer");
+    assert_eq!(model.tokenizer.vocab_size(), pieces);
+    refuses(&model);
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_refused() {
+    for precision in [Precision::F32, Precision::F16, Precision::Int8] {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let names: Vec<String> = model().state.keys().cloned().collect();
+            for name in names {
+                let mut model = model();
+                let tensor = model.state.get_mut(&name).expect("a tensor");
+                *tensor.data.last_mut().expect("an element") = bad;
+                let refused = error(&model.to_bytes(precision));
+                assert!(
+                    matches!(&refused, ModelFileError::Tensor { name: n, .. } if *n == name),
+                    "{precision:?}, {bad}: {refused}"
+                );
+            }
+        }
+    }
 }

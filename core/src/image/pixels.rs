@@ -34,9 +34,9 @@ pub enum ImageError {
     /// The first bytes are not those of a format that is read.
     #[error("not a JPEG, PNG, WebP or GIF picture")]
     UnknownFormat,
-    /// The header announces more than [`MAX_PIXELS`].
+    /// The header announces more than [`MAX_PIXELS`], or than can be decoded in the memory that is granted.
     #[error(
-        "the picture has {width}×{height} pixels, more than {MAX_PIXELS}; make it smaller first"
+        "the picture has {width}×{height} pixels, which is too large (at most {MAX_PIXELS} in all); make it smaller first"
     )]
     TooLarge {
         /// Width in pixels.
@@ -129,18 +129,24 @@ pub fn decode(bytes: &[u8]) -> Result<Pixels, ImageError> {
     }
     let failed = |source| ImageError::Decode { format, source };
 
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(8 * MAX_PIXELS); // the widest colour type: four channels of 16 bits
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(failed)?;
-    let (width, height) = decoder.dimensions();
+    // First: a decoder that is given limits may refuse the picture without telling its size.
+    let size = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions();
+    let (width, height) = size.map_err(failed)?;
     if width == 0 || height == 0 {
         return Err(ImageError::Empty { width, height });
     }
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(ImageError::TooLarge { width, height });
     }
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(8 * MAX_PIXELS); // the widest colour type: four channels of 16 bits
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits);
+    let failed = |source| match source {
+        image::ImageError::Limits(_) => ImageError::TooLarge { width, height },
+        source => failed(source),
+    };
+    let mut decoder = reader.into_decoder().map_err(failed)?;
     // A photo with a broken EXIF block is still a photo.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut picture = DynamicImage::from_decoder(decoder).map_err(failed)?;

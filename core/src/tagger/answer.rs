@@ -47,7 +47,7 @@ pub struct Tagged {
     pub tags: Vec<String>,
     /// The entities in the order of the caption.
     pub entities: Vec<Entity>,
-    /// The sentiment, when the model has that head.
+    /// The sentiment, when the model has that head and there is a word or a picture to judge.
     pub sentiment: Option<Sentiment>,
     /// What the exchange did, when it was asked for.
     #[serde(skip)]

@@ -115,6 +115,12 @@ impl TextTokenizer {
         self.tokenizer.get_vocab_size(true)
     }
 
+    /// The largest number that a piece has: where numbers are left out it is not below [`Self::vocab_size`].
+    pub fn largest_id(&self) -> u32 {
+        let ids = self.tokenizer.get_vocab(true).into_values();
+        ids.max().unwrap_or_default()
+    }
+
     /// The piece in front of every text.
     pub fn cls(&self) -> u32 {
         self.cls

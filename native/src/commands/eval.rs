@@ -288,7 +288,7 @@ pub fn each_tagged(
             .into_iter()
             .map(|prepared| prepared.request(resplit))
             .unzip();
-        let tagged = crew.tag(&requests);
+        let tagged = crew.tag(&requests)?;
         for ((sample, request), tagged) in samples.iter().zip(&requests).zip(&tagged) {
             each(sample, request, tagged);
         }

@@ -18,6 +18,7 @@ use std::thread;
 use anyhow::{Context, bail};
 use muse_core::file::ModelFile;
 use muse_core::image::pixels::{self, Pixels};
+use muse_core::tagger::TaggerError;
 use muse_core::{Request, Tagged, Tagger};
 
 use crate::device::DeviceChoice;
@@ -75,7 +76,7 @@ impl Crew {
     }
 
     /// Tags captions, the answers in the same order.
-    fn tag(&self, requests: &[Request]) -> Vec<Tagged> {
+    fn tag(&self, requests: &[Request]) -> Result<Vec<Tagged>, TaggerError> {
         let share = requests
             .len()
             .div_ceil(self.workers)
@@ -89,10 +90,12 @@ impl Crew {
                 .chunks(share)
                 .map(|batch| scope.spawn(move || tag(batch)))
                 .collect();
-            batches
-                .into_iter()
-                .flat_map(|batch| batch.join().unwrap_or_else(|panic| resume_unwind(panic)))
-                .collect()
+            let mut tagged = Vec::with_capacity(requests.len());
+            for batch in batches {
+                let batch = batch.join().unwrap_or_else(|panic| resume_unwind(panic));
+                tagged.append(&mut batch?);
+            }
+            Ok(tagged)
         })
     }
 }

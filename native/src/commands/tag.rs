@@ -102,7 +102,7 @@ fn tag_one(options: &Options, caption: Option<&str>, image: Option<&Path>) -> an
         caption: request_caption,
         picture,
     };
-    let mut tagged = tagger.tag(&request);
+    let mut tagged = tagger.tag(&request)?;
     hide_unsure(&mut tagged, options.threshold);
 
     let stdout = io::stdout();
@@ -249,7 +249,7 @@ impl<W: Write> Answers<'_, W> {
                 (item.line, result)
             })
             .collect();
-        let mut tagged = crew.tag(&requests).into_iter();
+        let mut tagged = crew.tag(&requests)?.into_iter();
         for (line, slot) in slots {
             match slot {
                 Ok((object, places)) => {

@@ -191,3 +191,45 @@ fn nothing_moves_for_those_who_asked_so() {
         assert!(browser.run::<f64>(moving, &[]) < 0.011);
     });
 }
+
+/// A screen reader reads what is put into these places each time: the same words are not put there twice.
+#[test]
+fn nothing_is_read_out_twice() {
+    run(|setup| {
+        let site = setup.site();
+        let browser = Browser::start(setup, Gpu::None);
+        let page = Page::ready(&browser, &site.url(""));
+        assert_ne!(page.message(), "", "it says why it runs on the CPU");
+        browser.run::<()>(
+            "window.told = [];
+             for (const place of document.querySelectorAll('[role=status], [aria-live]'))
+                 new MutationObserver(() => told.push([place.id, place.textContent])).observe(place, { childList: true, characterData: true, subtree: true });",
+            &[],
+        );
+        page.tag("Angela Merkel in Berlin");
+        page.after(|| browser.type_into("#caption", " and again"));
+        let told: Vec<(String, String)> = browser.run("return told", &[]);
+        assert!(!told.is_empty(), "the findings are told");
+        assert!(told.iter().all(|(id, _)| id == "live"), "{told:?}");
+    });
+}
+
+/// Large letters on a small screen, as the browser's own settings have them.
+#[test]
+fn large_letters_fit_a_small_screen() {
+    run(|setup| {
+        let site = setup.site();
+        let large = json!({ "webkit.webprefs.default_font_size": 20 });
+        let browser = Browser::with_preferences(setup, Gpu::None, &large);
+        screen(&browser, 320, 640);
+        let page = Page::ready(&browser, &site.url(""));
+        let size: String = browser.run(
+            "return getComputedStyle(document.documentElement).fontSize",
+            &[],
+        );
+        assert_eq!(size, "20px");
+        fits(&browser, "empty");
+        page.after(|| browser.click("#samples button"));
+        fits(&browser, "with a result");
+    });
+}

@@ -8,7 +8,7 @@ use crate::support::setup::{MODEL, Own, own_site};
 use crate::support::{Browser, Gpu, Setup, pictures, run};
 
 /// A page with these elements in it, which writes down all of their events.
-fn page(setup: &Setup, body: &str) -> (Browser, Server, Own) {
+pub(crate) fn page(setup: &Setup, body: &str) -> (Browser, Server, Own) {
     let cdn = setup.cdn();
     let body = body.replace("MODEL", &cdn.url(MODEL.trim_start_matches('/')));
     let page = format!(
@@ -35,7 +35,7 @@ fn page(setup: &Setup, body: &str) -> (Browser, Server, Own) {
 
 /// Waits for the n-th event of this name from this element.
 #[track_caller]
-fn event(browser: &Browser, id: &str, name: &str, nth: usize) -> Value {
+pub(crate) fn event(browser: &Browser, id: &str, name: &str, nth: usize) -> Value {
     browser.until(&format!("{name} of {id}"), PATIENCE, || {
         let events: Vec<Value> = browser.run(
             "return events.filter(({ type, id }) => type === arguments[0] && id === arguments[1])",
@@ -47,14 +47,14 @@ fn event(browser: &Browser, id: &str, name: &str, nth: usize) -> Value {
 
 /// What the element shows.
 #[track_caller]
-fn shown(browser: &Browser, id: &str) -> Value {
+pub(crate) fn shown(browser: &Browser, id: &str) -> Value {
     browser.run(
         "const root = document.getElementById(arguments[0]).shadowRoot;
          const text = (part) => root.querySelector(`[part=${part}]`)?.textContent ?? null;
          return {
-             marks: [...root.querySelectorAll('mark')].map((mark) => [mark.dataset.type, mark.firstChild.textContent]),
+             marks: [...root.querySelectorAll('mark')].map((mark) => [mark.dataset.type, mark.querySelector('bdi').textContent]),
              parts: [...root.querySelectorAll('mark')].map((mark) => mark.getAttribute('part')),
-             elements: root.querySelectorAll('[part=result] :not(mark, small, mark *)').length,
+             elements: root.querySelectorAll('[part=result] :not(.slice, mark, small, mark *)').length,
              result: text('result'), sentiment: text('sentiment'), message: text('message'),
          }",
         &[json!(id)],

@@ -2,6 +2,8 @@
 
 mod errors;
 mod images;
+mod policies;
+mod traps;
 
 use serde_json::{Value, json};
 use xtask::server::{Answer, Server};

@@ -15,7 +15,8 @@ const NAMES: [(&str, &str); 2] = [("PER", "Angela Merkel"), ("LOC", "Berlin")];
 
 /// The package's worker, which destroys its device when it is told so; `when` says at which moment.
 fn worker(setup: &Setup, when: &str) -> Answer {
-    let source = std::fs::read_to_string(setup.dist.join("muse-web/worker.js")).expect("a worker");
+    let path = setup.dist.join(&setup.module_path("worker.js")[1..]);
+    let source = std::fs::read_to_string(path).expect("a worker");
     let body = format!(
         "{{
             const {{ requestDevice }} = GPUAdapter.prototype;
@@ -39,7 +40,7 @@ fn it_finds_the_same_until_it_is_lost_and_then_too() {
     run(|setup| {
         let site = setup.site();
         let told = "new BroadcastChannel('lose').onmessage = () => device.destroy();";
-        site.answer("/muse-web/worker.js", worker(setup, told));
+        site.answer(&setup.module_path("worker.js"), worker(setup, told));
         let browser = Browser::start(setup, Gpu::SwiftShader);
         let began = Instant::now();
         let time = |what: &str| {
@@ -97,7 +98,7 @@ fn a_device_lost_while_idle_is_noticed() {
         let site = setup.site();
         // As soon as the page is ready: the passes before would take minutes in software.
         let soon = "setTimeout(() => device.destroy(), 1500);";
-        site.answer("/muse-web/worker.js", worker(setup, soon));
+        site.answer(&setup.module_path("worker.js"), worker(setup, soon));
         let browser = Browser::start(setup, Gpu::SwiftShader);
         let page = Page::open(&browser, &site.url("?device=webgpu"));
         browser.until("the CPU", PATIENCE, || {

@@ -213,12 +213,22 @@ fn too_many_pixels_are_refused_before_decoding() {
     let checksum = crc32(&png[12..29]).to_be_bytes();
     png[29..33].copy_from_slice(&checksum);
     gif[6..10].copy_from_slice(&[0xff; 4]);
+    // The widest colour type there is, which is beyond the decoder's memory too: the size is told all the same.
+    let mut wide = encode(DynamicImage::from(red_blue()).to_rgba16(), ImageFormat::Png);
+    wide[16..24].copy_from_slice(&[0, 0, 0x23, 0x28, 0, 0, 0x23, 0x28]); // 9000 × 9000
+    let checksum = crc32(&wide[12..29]).to_be_bytes();
+    wide[29..33].copy_from_slice(&checksum);
     let jpeg = encode(red_blue(), ImageFormat::Jpeg);
     let frame = jpeg.windows(2).position(|w| w == [0xff, 0xc0]);
     let frame = frame.expect("a baseline JPEG");
     let mut huge = jpeg.clone();
     huge[frame + 5..frame + 9].copy_from_slice(&[0xff; 4]);
-    for (name, bytes) in [("PNG", png), ("GIF", gif), ("JPEG", huge)] {
+    for (name, bytes) in [
+        ("PNG", png),
+        ("wide PNG", wide),
+        ("GIF", gif),
+        ("JPEG", huge),
+    ] {
         let error = decode(&bytes).expect_err(name);
         assert!(
             matches!(error, ImageError::TooLarge { .. }),

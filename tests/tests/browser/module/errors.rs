@@ -71,6 +71,30 @@ fn errors_have_codes() {
             code("await Muse.load(model, { device: 'abacus' })"),
             "argument"
         );
+        for call in [
+            "Muse.load()",
+            "Muse.load(null)",
+            "Muse.load('http://[bad')",
+            "Muse.load(model, null)",
+            "Muse.load(model, 'cpu')",
+            "Muse.load(model, { device: Symbol() })",
+            "Muse.load(model, { signal: 5 })",
+            "Muse.load(model, { signal: {} })",
+            "Muse.load(model, { sha256: 42 })",
+            "Muse.load(model, { sha256: 'abc' })",
+            "Muse.load(model, { onProgress: true })",
+            "Muse.load(structuredClone(new ArrayBuffer(8), { transfer: [window.gone = new ArrayBuffer(8)] }) && gone)",
+            "Muse.cached(null)",
+            "Muse.cached('http://[bad')",
+            "Muse.cached(model, null)",
+            "Muse.cached(model, { sha256: 5 })",
+        ] {
+            let code = code(&format!("await {call}"));
+            // Of the detached buffer some browsers make an empty file.
+            let right = ["argument", "model"].contains(&code.as_str())
+                && (code == "argument" || call.contains("gone"));
+            assert!(right, "{call}: {code}");
+        }
         assert_eq!(
             code("await Muse.load(model, { signal: AbortSignal.abort() })"),
             "aborted"
@@ -85,7 +109,31 @@ fn errors_have_codes() {
             "window.muse = await Muse.load(model, { device: 'cpu', warm: false })",
             &[],
         );
-        assert_eq!(code("await muse.tag({ caption: 42 })"), "argument");
+        for call in [
+            "tag()",
+            "tag(null)",
+            "tag('Berlin')",
+            "tag({ caption: 42 })",
+            "tag({ caption: 'a', signal: 'stop' })",
+            "tag({ caption: 'a', onProgress: 1 })",
+            "tag({ caption: 'a', image: 5 })",
+            "tag({ caption: 'a', image: {} })",
+            "tag({ caption: 'a', image: 'http://[bad' })",
+            "tag({ caption: 'x'.repeat(2 ** 22 + 1) })",
+            "tagBatch()",
+            "tagBatch(null)",
+            "tagBatch(5)",
+            "tagBatch({})",
+            "tagBatch('ab')",
+            "tagBatch([null])",
+            "tagBatch([{ caption: 'a' }, 'b'])",
+            "tagBatch([{ caption: 'a' }], null)",
+            "useDevice()",
+            "useDevice(Symbol())",
+            "useDevice({ toString: null })",
+        ] {
+            assert_eq!(code(&format!("await muse.{call}")), "argument", "{call}");
+        }
         assert_eq!(
             code("await muse.tag({ caption: 'a', image: 'missing.png' })"),
             "network"
@@ -126,7 +174,23 @@ fn errors_have_codes() {
             ),
             "disposed"
         );
-        assert_eq!(code("await muse.tag({ caption: 'a' })"), "disposed");
+        for call in [
+            "tag({ caption: 'a' })",
+            "tagBatch([{ caption: 'a' }])",
+            "memory()",
+            "loseDevice()",
+            "useDevice('cpu')",
+        ] {
+            assert_eq!(code(&format!("await muse.{call}")), "disposed", "{call}");
+        }
+        browser.call(
+            "window.muse = await Muse.load(model, { device: 'cpu', warm: false })",
+            &[],
+        );
+        assert_eq!(
+            code("const work = muse.memory(); muse.dispose(); await work"),
+            "disposed"
+        );
         browser.expect_no_errors(&["Failed to load resource"]);
     });
 }

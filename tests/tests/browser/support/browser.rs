@@ -36,6 +36,11 @@ pub(crate) struct Browser {
 impl Browser {
     /// Opens one.
     pub(crate) fn start(setup: &Setup, gpu: Gpu) -> Self {
+        Self::with_preferences(setup, gpu, &json!({}))
+    }
+
+    /// Opens one whose user has set these of Chromium's preferences.
+    pub(crate) fn with_preferences(setup: &Setup, gpu: Gpu, preferences: &Value) -> Self {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
@@ -62,6 +67,7 @@ impl Browser {
                 wishes.add_arg("--enable-unsafe-webgpu")?;
                 wishes.add_arg("--use-webgpu-adapter=swiftshader")?;
             }
+            wishes.add_experimental_option("prefs", preferences)?;
             wishes.set_browser_log_level(LoggingPrefsLogLevel::All)?;
             let driver = WebDriver::builder(chromedriver.url(), wishes)
                 .request_timeout(Duration::from_secs(600))

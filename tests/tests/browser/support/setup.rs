@@ -83,6 +83,15 @@ impl Setup {
         Server::start(&self.dist, options).expect("the page is served")
     }
 
+    /// The path of one of the module's files in the built page, whose folder is named by its content.
+    pub(crate) fn module_path(&self, file: &str) -> String {
+        let entries = self.dist.read_dir().expect("the built page");
+        let mut names = entries.map(|entry| entry.expect("an entry").file_name());
+        let folder = names.find(|name| name.to_string_lossy().starts_with("muse-web-"));
+        let folder = folder.expect("the module's folder");
+        format!("/{}/{file}", folder.to_string_lossy())
+    }
+
     /// The package at an address of another origin than any page's, as a CDN has it.
     pub(crate) fn cdn(&self) -> Server {
         let options = Options {
