@@ -27,7 +27,7 @@ type Sizes = BTreeMap<String, Size>;
 /// What must not be exceeded: name, raw, brotli. Decimal megabytes and kilobytes.
 const BUDGET: [(&str, u64, u64); 2] = [
     ("webgpu wasm", 12_000_000, 2_500_000),
-    (OWN_JS, 30_000, u64::MAX),
+    (OWN_JS, 34_000, u64::MAX),
 ];
 
 /// Our own JavaScript that a visitor of the page loads: the sum of two lines.
@@ -218,17 +218,17 @@ mod tests {
 
     #[test]
     fn growth_over_five_per_cent_and_a_full_budget_are_faults() {
-        let before = sizes(&[("cpu wasm", 1000, 100), ("own js", 29_900, 9000)]);
+        let before = sizes(&[("cpu wasm", 1000, 100), ("own js", 33_900, 9000)]);
         let check = |entries| faults(&sizes(entries), &before);
-        assert!(check(&[("cpu wasm", 1050, 105), ("own js", 30_000, 9000)]).is_empty());
+        assert!(check(&[("cpu wasm", 1050, 105), ("own js", 34_000, 9000)]).is_empty());
         assert!(check(&[("cpu wasm", 10, 1), ("own js", 3, 9)]).is_empty());
-        let raw = check(&[("cpu wasm", 1051, 100), ("own js", 29_900, 9000)]);
+        let raw = check(&[("cpu wasm", 1051, 100), ("own js", 33_900, 9000)]);
         assert_eq!(raw, ["cpu wasm: raw grew from 1000 to 1051 bytes"]);
-        let brotli = check(&[("cpu wasm", 1000, 106), ("own js", 29_900, 9000)]);
+        let brotli = check(&[("cpu wasm", 1000, 106), ("own js", 33_900, 9000)]);
         assert_eq!(brotli, ["cpu wasm: brotli grew from 100 to 106 bytes"]);
-        let budget = check(&[("cpu wasm", 1000, 100), ("own js", 30_001, 9000)]);
-        assert_eq!(budget, ["own js: raw is 30001 bytes, the budget is 30000"]);
-        let names = check(&[("own js", 29_900, 9000), ("gpu wasm", 1, 1)]);
+        let budget = check(&[("cpu wasm", 1000, 100), ("own js", 34_001, 9000)]);
+        assert_eq!(budget, ["own js: raw is 34001 bytes, the budget is 34000"]);
+        let names = check(&[("own js", 33_900, 9000), ("gpu wasm", 1, 1)]);
         assert_eq!(names, ["gpu wasm: not yet agreed to", "cpu wasm: is gone"]);
         let wasm = sizes(&[("webgpu wasm", 12_000_001, 2_500_001)]);
         assert_eq!(faults(&wasm, &wasm).len(), 2);

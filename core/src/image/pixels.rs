@@ -34,23 +34,23 @@ pub enum ImageError {
     /// The first bytes are not those of a format that is read.
     #[error("not a JPEG, PNG, WebP or GIF picture")]
     UnknownFormat,
-    /// The header announces more than [`MAX_PIXELS`], or than can be decoded in the memory that is granted.
+    /// The header announces more than [`MAX_PIXELS`].
     #[error(
         "the picture has {width}×{height} pixels, which is too large (at most {MAX_PIXELS} in all); make it smaller first"
     )]
     TooLarge {
         /// Width in pixels.
-        width: u32,
+        width: usize,
         /// Height in pixels.
-        height: u32,
+        height: usize,
     },
     /// The header announces no pixel at all.
     #[error("the picture is empty ({width}×{height} pixels)")]
     Empty {
         /// Width in pixels.
-        width: u32,
+        width: usize,
         /// Height in pixels.
-        height: u32,
+        height: usize,
     },
     /// The bytes of raw pixels are more or fewer than their size says.
     #[error("{bytes} bytes are not those of {width}×{height} RGBA pixels")]
@@ -78,28 +78,9 @@ impl Pixels {
     /// # Errors
     /// [`ImageError::Empty`], [`ImageError::TooLarge`] and [`ImageError::Length`].
     pub fn from_rgba(rgba: &[u8], width: usize, height: usize) -> Result<Self, ImageError> {
+        within_bounds(width, height)?;
         let bytes = rgba.len();
-        let (Ok(w), Ok(h)) = (u32::try_from(width), u32::try_from(height)) else {
-            return Err(ImageError::Length {
-                width,
-                height,
-                bytes,
-            });
-        };
-        if w == 0 || h == 0 {
-            return Err(ImageError::Empty {
-                width: w,
-                height: h,
-            });
-        }
-        let pixels = u64::from(w) * u64::from(h);
-        if pixels > MAX_PIXELS {
-            return Err(ImageError::TooLarge {
-                width: w,
-                height: h,
-            });
-        }
-        if bytes as u64 != 4 * pixels {
+        if bytes != 4 * width * height {
             return Err(ImageError::Length {
                 width,
                 height,
@@ -129,24 +110,17 @@ pub fn decode(bytes: &[u8]) -> Result<Pixels, ImageError> {
     }
     let failed = |source| ImageError::Decode { format, source };
 
-    // First: a decoder that is given limits may refuse the picture without telling its size.
-    let size = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions();
-    let (width, height) = size.map_err(failed)?;
-    if width == 0 || height == 0 {
-        return Err(ImageError::Empty { width, height });
-    }
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(ImageError::TooLarge { width, height });
+    // Before any decoder, which may refuse a large picture without telling its size.
+    if let Ok(size) = imagesize::blob_size(bytes) {
+        within_bounds(size.width, size.height)?;
     }
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(8 * MAX_PIXELS); // the widest colour type: four channels of 16 bits
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
-    let failed = |source| match source {
-        image::ImageError::Limits(_) => ImageError::TooLarge { width, height },
-        source => failed(source),
-    };
     let mut decoder = reader.into_decoder().map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    within_bounds(width as usize, height as usize)?;
     // A photo with a broken EXIF block is still a photo.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
@@ -160,6 +134,15 @@ pub fn decode(bytes: &[u8]) -> Result<Pixels, ImageError> {
             false => picture.into_rgb8().into_raw(),
         },
     })
+}
+
+/// Refuses what has no pixel, or more than [`MAX_PIXELS`].
+fn within_bounds(width: usize, height: usize) -> Result<(), ImageError> {
+    match width.checked_mul(height) {
+        Some(0) => Err(ImageError::Empty { width, height }),
+        Some(pixels) if pixels as u64 <= MAX_PIXELS => Ok(()),
+        _ => Err(ImageError::TooLarge { width, height }),
+    }
 }
 
 /// RGB of RGBA pixels.

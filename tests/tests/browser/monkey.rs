@@ -13,7 +13,9 @@ use crate::support::setup::{MODEL, say};
 use crate::support::{Browser, Gpu, Page, Setup, pictures, run};
 
 const ACTIONS: usize = 300;
-const SEED: u64 = 13;
+
+/// `MUSE_MONKEY` names another.
+const SEED: u64 = 2;
 
 const WORDS: [&str; 12] = [
     "Angela Merkel",
@@ -35,6 +37,9 @@ const TOOLS: &str = "
     window.uncaught = [];
     addEventListener('unhandledrejection', ({ reason }) => uncaught.push(String(reason)));
     addEventListener('error', ({ message }) => uncaught.push(message));
+    // The policy lets nobody fetch what it is the address of.
+    const address = URL.createObjectURL;
+    URL.createObjectURL = (blob) => address.call(URL, (window.picture = blob));
     window.type = (change) => {
         const field = document.querySelector('#caption');
         field.value = change(field.value);
@@ -193,7 +198,8 @@ fn settled(page: Page<'_>) -> Value {
         (seen == now && now.1 == "ready" && !browser.shows("#ask-tag")).then_some(())
     });
     browser.run(
-        "const texts = (selector) => [...document.querySelectorAll(selector)].map(({ textContent }) => textContent);
+        "press('#layers label:first-of-type input');
+         const texts = (selector) => [...document.querySelectorAll(selector)].map(({ textContent }) => textContent);
          const shown = (id) => document.querySelector(id).checkVisibility();
          return {
              caption: document.querySelector('#caption').value,
@@ -208,6 +214,8 @@ fn settled(page: Page<'_>) -> Value {
 #[test]
 fn after_all_of_it_the_page_shows_what_a_fresh_one_does() {
     run(|setup| {
+        let given = std::env::var("MUSE_MONKEY").ok();
+        let seed = given.map_or(SEED, |seed| seed.parse().expect("a seed is a number"));
         let site = setup.site();
         let worker = setup.module_path("worker.js");
         let source = std::fs::read_to_string(setup.dist.join(&worker[1..])).expect("the worker");
@@ -224,7 +232,7 @@ fn after_all_of_it_the_page_shows_what_a_fresh_one_does() {
         browser.before_each_page(TOOLS);
         let page = Page::ready(&browser, &site.url("?device=cpu"));
         let mut monkey = Monkey {
-            rng: StdRng::seed_from_u64(SEED),
+            rng: StdRng::seed_from_u64(seed),
             setup,
             site: &site,
             browser: &browser,
@@ -246,7 +254,7 @@ fn after_all_of_it_the_page_shows_what_a_fresh_one_does() {
         let end = settled(page);
         let picture: Option<Vec<u8>> = serde_json::from_value(browser.call(
             "const { src } = document.querySelector('#image-preview');
-             return src && [...new Uint8Array(await (await fetch(src)).arrayBuffer())];",
+             return src && [...new Uint8Array(await picture.arrayBuffer())];",
             &[],
         ))
         .ok();

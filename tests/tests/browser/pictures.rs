@@ -11,6 +11,15 @@ use crate::support::{Browser, Gpu, Page, pictures, run};
 const CAPTION: &str = "Angela Merkel speaks in Berlin";
 const NAMES: [(&str, &str); 2] = [("PER", "Angela Merkel"), ("LOC", "Berlin")];
 
+/// The size of those that are beyond the limit.
+fn too_large(name: &str) -> Option<&'static str> {
+    match name {
+        "claims.png" => Some("60000×60000"),
+        "large.png" => Some("9000×9000"),
+        _ => None,
+    }
+}
+
 #[test]
 fn the_page_survives_every_picture() {
     run(|setup| {
@@ -52,6 +61,9 @@ fn the_page_survives_every_picture() {
             let path = muse_tests::write(folder.path(), name, bytes);
             page.choose(&path);
             say(&format!("{name}: {}", page.message()));
+            if let Some(size) = too_large(name) {
+                assert!(page.message().contains(size), "{name}: its size is told");
+            }
             assert_eq!(
                 browser.shows("#exchange"),
                 good,

@@ -384,7 +384,7 @@ fn raw_pixels_are_laid_over_white_and_measured() {
         ImageError::TooLarge { .. }
     ));
     assert!(matches!(
-        fails(&[0; 8], usize::MAX, 1),
-        ImageError::Length { .. }
+        fails(&[0; 8], usize::MAX, 2),
+        ImageError::TooLarge { .. }
     ));
 }
