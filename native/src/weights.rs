@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use burn_store::pytorch_reader::{DType, PytorchReader, Tensor};
 use half::{bf16, f16};
 use muse_core::config::BertConfig;
@@ -25,13 +25,21 @@ pub struct BertFolder {
 ///
 /// # Errors
 ///
-/// When one of the three is missing, damaged, or not that of a BERT.
+/// When one of the three is missing, damaged, or not that of a BERT, or the tokenizer has pieces beyond the embedding.
 pub fn read_bert_folder(folder: &Path) -> Result<BertFolder> {
     let within = |name: &str| folder.join(name).display().to_string();
     let name = "config.json";
-    let config = serde_json::from_slice(&read_within(folder, name)?)
+    let config: BertConfig = serde_json::from_slice(&read_within(folder, name)?)
         .with_context(|| format!("{} is not that of a BERT", within(name)))?;
     let tokenizer = read_tokenizer(folder)?;
+    ensure!(
+        (tokenizer.largest_id() as usize) < config.vocab_size,
+        "{} has a piece of number {}, but by its config.json the encoder knows {} pieces, counted from 0; the two files are \
+         not of one model",
+        within("tokenizer.json"),
+        tokenizer.largest_id(),
+        config.vocab_size
+    );
     let name = "model.safetensors";
     let state = read_safetensors(&read_within(folder, name)?).with_context(|| within(name))?;
     Ok(BertFolder {
@@ -184,5 +192,26 @@ mod tests {
         let text = message(read_bert_folder(folder.path()));
         assert!(text.contains("is not that of a BERT"), "{text}");
         assert!(text.contains("vocab_size"), "{text}");
+    }
+
+    /// Else a training would end with a model that cannot be read.
+    #[test]
+    fn a_tokenizer_of_another_encoder_is_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let tokenizer = muse_tests::tiny_tokenizer(&["word"]);
+        let mut config = muse_tests::tiny_config(tokenizer.vocab_size() - 1).text;
+        let put = |name: &str, text: String| {
+            std::fs::write(folder.path().join(name), text).expect("the file is written");
+        };
+        put("tokenizer.json", tokenizer.json());
+        for (sizes, said) in [(0, "not of one model"), (1, "model.safetensors")] {
+            config.vocab_size += sizes;
+            put(
+                "config.json",
+                serde_json::to_string(&config).expect("plain data"),
+            );
+            let text = message(read_bert_folder(folder.path()));
+            assert!(text.contains(said), "{text}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 pub mod golden;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +31,9 @@ pub fn tiny_tokenizer(extra: &[&str]) -> TextTokenizer {
     for c in ('!'..='~').filter(|c| !c.is_ascii_uppercase()) {
         pieces.extend([c.to_string(), format!("##{c}")]);
     }
+    // A letter may be one of the words.
+    let mut seen = BTreeSet::new();
+    pieces.retain(|piece| seen.insert(piece.clone()));
     let vocabulary: BTreeMap<&String, usize> = pieces.iter().zip(0..).collect();
     let special: Vec<_> = (0..4)
         .map(|id| {

@@ -60,7 +60,7 @@ fn eval_pools_sets_and_scores_sentiment() {
     let conll = write(folder.path(), "gold.txt", GOLD);
     // The model's own answers as gold sentiments: all right but one.
     let posts: Vec<String> = (0..4)
-        .map(|i| json!({"text": vec!["word"; i].join(" ")}).to_string())
+        .map(|i| json!({"text": vec!["word"; i + 1].join(" ")}).to_string())
         .collect();
     let answers = lines(&succeeded(feed(
         with_model("tag", &["--jsonl"]),

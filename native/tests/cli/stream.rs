@@ -129,12 +129,14 @@ fn batches_do_not_change_answers() {
                 .collect::<Vec<_>>()
         };
         assert_eq!(spans(one), spans(many));
-        let score = |value: &Value| {
-            value["sentiment"]["probabilities"]["neutral"]
-                .as_f64()
-                .expect("a score")
+        // Of nothing there is none.
+        let score = |value: &Value| value["sentiment"]["probabilities"]["neutral"].as_f64();
+        let close = match (score(one), score(many)) {
+            (Some(one), Some(many)) => (one - many).abs() < 1e-4,
+            (None, None) => one["text"] == "" && one["image"].is_null(),
+            _ => false,
         };
-        assert!((score(one) - score(many)).abs() < 1e-4, "{one} {many}");
+        assert!(close, "{one} {many}");
     }
 }
 
