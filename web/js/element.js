@@ -47,6 +47,11 @@ const LONG = 8; // parts; a caption of more shows how far it is
 const sheets = new WeakMap(); // by document, since one of another's is not taken
 const percent = (score) => `${Math.round(100 * score)} %`;
 
+/** A screen reader would read the same words once more. */
+function put(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** What an entity holds is only ever text, and turns nothing around it. */
 const marked = ({ type, text, score }) =>
   make("mark", { part: `entity entity-${type.toLowerCase()}`, "data-type": type },
@@ -125,6 +130,7 @@ export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
 
   formResetCallback() {
     this.caption = this.getAttribute("caption") ?? "";
+    this.#parts.file.value = "";
     this.image = null;
   }
 
@@ -171,7 +177,8 @@ export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
 
   #failed(error) {
     if (error.code === "aborted" || error.code === "disposed") return;
-    this.#parts.message.textContent = this.#parts.live.textContent = error.message;
+    put(this.#parts.message, error.message);
+    put(this.#parts.live, error.message);
     this.#tell("error", error);
   }
 
@@ -187,6 +194,7 @@ export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
       preview.width = Math.max(1, bitmap.width * scale);
       preview.height = Math.max(1, bitmap.height * scale);
       preview.getContext("2d").drawImage(bitmap, 0, 0, preview.width, preview.height);
+      if (bitmap !== image) bitmap.close();
       preview.setAttribute("aria-label", image.name || image.alt || "Picture");
       preview.hidden = false;
     } catch {
@@ -206,7 +214,8 @@ export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
         sha256: this.getAttribute("sha256") || undefined,
         signal: control.signal,
         onProgress: (detail) => {
-          if (!control.signal.aborted) this.#advance(detail.loaded, detail.total);
+          // Later ones are of another device, while this one goes on.
+          if (!control.signal.aborted && !this.#muse) this.#advance(detail.loaded, detail.total);
           this.#tell("progress", detail);
         },
       });
@@ -260,7 +269,7 @@ export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
       sentiment.textContent = mood ? `${mood.label} ${percent(mood.score)}` : "";
       message.textContent = "";
       const told = tagged?.entities.slice(0, 12).map(({ type, text }) => `${text}: ${type}`) ?? [];
-      live.textContent = [...told, sentiment.textContent].filter(Boolean).join(", ");
+      put(live, [...told, sentiment.textContent].filter(Boolean).join(", "));
       if (tagged) this.#tell("result", tagged);
       return tagged;
     } catch (error) {

@@ -49,8 +49,9 @@ export interface LoadOptions {
   /** Keep the file in the Cache API, once it is loaded from the network, and take it from there; `true` by default. */
   cache?: boolean;
   /**
-   * The file's SHA-256 in hexadecimal. A copy in the cache with another one is fetched anew; without it a copy in the cache
-   * is taken for good. It is not checked in an insecure context, where browsers cannot; the file's own checksum always is.
+   * The SHA-256 of the file at an address, in hexadecimal. A copy in the cache with another one is fetched anew; without it a copy
+   * in the cache is taken for good. It is not checked in an insecure context, where browsers cannot, nor of bytes that are given; the
+   * file's own checksum always is.
    */
   sha256?: string;
   /** Run once for each length of text, so that the first real call is fast; `true` by default. */
@@ -60,8 +61,8 @@ export interface LoadOptions {
 export type ModelSource = string | URL | ArrayBuffer | Uint8Array | Blob;
 
 /**
- * A file (JPEG, PNG, WebP, GIF) as a Blob or by its address, or something that has pixels. Blobs, bitmaps and image elements
- * that are given again are not sent and not looked at again; canvases and ImageData are, for they may have changed.
+ * A file (JPEG, PNG, WebP, GIF) as a Blob or by its address, or something that has pixels. Of Blobs, bitmaps and image elements
+ * that are given again the last 16 are not looked at again; canvases and ImageData always are, for they may have changed.
  */
 export type Picture =
   | Blob
@@ -187,7 +188,7 @@ export class Muse extends EventTarget {
   /** Whether this browser can run it, and if not, why. */
   static supported(): { ok: boolean; reason: string };
 
-  /** Loads a model. The same one loaded twice on a page shares one worker. */
+  /** Loads a model. The same one loaded twice on a page, with the same `device` and `sha256`, shares one worker. */
   static load(source: ModelSource, options?: LoadOptions): Promise<Muse>;
 
   /** Whether the model is in this browser's cache now; where nothing may be kept it is not. */
@@ -199,7 +200,7 @@ export class Muse extends EventTarget {
   readonly device: Device;
   readonly info: ModelInfo;
   readonly source: { from: "network" | "cache" | "bytes"; bytes: number };
-  /** Why it runs on the CPU where that was not asked for, else `null`. */
+  /** Why this worker runs on the CPU although it was started for another device, else `null`. */
   readonly fallback: Fallback | null;
 
   /** Tags one caption, with its picture or without. */

@@ -111,7 +111,7 @@ export class Muse extends EventTarget {
     };
     const control = stopper(signal);
     if (control.signal.aborted) throw control.signal.reason;
-    muse.#engine = muse.#take(device, { ...from, cache, sha256: hash, warm });
+    muse.#engine = muse.#take(device, { ...from, cache: !!cache, sha256: hash, warm: !!warm });
     try {
       await abortable(control.signal, muse.#engine.ready());
     } catch (error) {
@@ -121,7 +121,8 @@ export class Muse extends EventTarget {
       control.release();
     }
     // After the caller had its chance to listen.
-    if (muse.fallback) setTimeout(() => muse.#changed(muse.fallback));
+    const { fallback } = muse;
+    if (fallback) setTimeout(() => muse.#changed(fallback));
     return muse;
   }
 
@@ -171,15 +172,17 @@ export class Muse extends EventTarget {
     else if (next !== old) {
       next.state.source = old.state.source;
       this.#engine = next;
-      // What runs on the old one may finish there.
-      Promise.allSettled([...this.#running].map(({ work }) => work)).then(() => this.#leave(old));
+      this.#leave(old);
       this.#changed(next.state.fallback ?? { reason: "asked", message: "" });
     }
     return this.device;
   }
 
+  /** Leaves an engine that is neither in use nor wished for, once what runs is finished: it may run there. */
   #leave(engine) {
-    if (engine !== this.#engine && engine !== this.#wished) engine.leave(this.#user);
+    Promise.allSettled([...this.#running].map(({ work }) => work)).then(() => {
+      if (engine !== this.#engine && engine !== this.#wished) engine.leave(this.#user);
+    });
   }
 
   async memory() {
@@ -230,21 +233,26 @@ export class Muse extends EventTarget {
     const called = performance.now();
     const engine = this.#engine;
     const captions = items.map(({ caption }) => caption);
-    const images = items.map(({ image }) => (image == null ? undefined : { ...number(image), image }));
+    const images = items.map(({ image }) => (image == null ? undefined : { ...number(image), image, shown: image.src }));
     const numbers = images.map((picture) => picture?.id ?? null);
     const all = [...new Map(images.map((picture) => [picture?.id, picture])).values()].filter(Boolean);
     const pictures = []; // what is sent
+    let over = false;
     const capturing = (wanted) =>
-      Promise.all(all.filter(wanted).map(async ({ id, once, image }) => {
-        pictures.push({ number: id, once, content: await capture(image, signal) });
+      Promise.all(all.filter(wanted).map(async ({ id, once, image, shown }) => {
+        const content = await capture(image, signal);
+        if (over || image.src !== shown) content.bitmap?.close();
+        if (image.src !== shown) throw new MuseError("image", "the element shows another picture by now");
+        if (!over) pictures.push({ number: id, once, content });
       }));
     try {
-      // What may look otherwise later is taken at once, and a Blob costs nothing. Of the rest the worker says what it lacks.
-      await abortable(signal, capturing(({ once, image }) => once || image instanceof Blob));
+      // What may look otherwise later is taken at once, as is what was never seen, and a Blob costs nothing. Of the rest the worker
+      // says what it lacks.
+      await abortable(signal, capturing(({ once, fresh, image }) => once || fresh || image instanceof Blob));
       for (;;) {
         const queued = performance.now();
         const { answer, sent } = await engine.ask({
-          operation: "tag", data: { captions, numbers, exchange }, pictures, signal, told,
+          operation: "tag", data: { captions, numbers, exchange: !!exchange }, pictures, signal, told,
         });
         if (answer.missing) {
           await abortable(signal, capturing(({ id }) => answer.missing.includes(id)));
@@ -259,6 +267,7 @@ export class Muse extends EventTarget {
         }));
       }
     } finally {
+      over = true;
       for (const { content } of pictures) content.bitmap?.close();
     }
   }

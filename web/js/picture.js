@@ -17,8 +17,9 @@ export function number(image) {
   const is = (type) => image instanceof (globalThis[type] ?? Function);
   if (!is("Blob") && !is("ImageBitmap") && !is("HTMLImageElement")) return { id: ++count, once: true };
   const source = image.currentSrc || image.src; // of an element alone, which may show another picture later
-  if (!known.has(image) || known.get(image).source !== source) known.set(image, { id: ++count, source });
-  return known.get(image);
+  const fresh = known.get(image)?.source !== source || !known.has(image);
+  if (fresh) known.set(image, { id: ++count, source });
+  return { ...known.get(image), fresh };
 }
 
 async function fetched(address, signal) {
@@ -35,17 +36,17 @@ async function fetched(address, signal) {
 export async function capture(image, signal) {
   if (typeof image === "string" || image instanceof URL) return { blob: await fetched(image, signal) };
   if (image instanceof Blob) return { blob: image };
-  const { data, width, height, colorSpace = "srgb" } = image;
-  // Straight to the decoder: a bitmap would lose colour under transparency.
-  if (data instanceof Uint8ClampedArray && colorSpace === "srgb") {
-    const parts = [];
-    for (let at = 0; at < data.length; at += LARGE) {
-      if (at) await pause();
-      parts.push(new Blob([data.subarray(at, at + LARGE)]));
-    }
-    return { blob: new Blob(parts), width, height };
-  }
   try {
+    const { data, width, height, colorSpace = "srgb" } = image;
+    // Straight to the decoder: a bitmap would lose colour under transparency.
+    if (data instanceof Uint8ClampedArray && colorSpace === "srgb") {
+      const parts = [];
+      for (let at = 0; at < data.length; at += LARGE) {
+        if (at) await pause();
+        parts.push(new Blob([data.subarray(at, at + LARGE)]));
+      }
+      return { blob: new Blob(parts), width, height };
+    }
     await image.decode?.();
     const { currentSrc, crossOrigin, naturalWidth, naturalHeight } = image;
     // Shown without CORS, its pixels may not be read; its file perhaps may. And a large element would be decoded on this
@@ -67,9 +68,14 @@ export async function parcel({ bitmap, ...rest }) {
   if (width * height > MOST) throw new MuseError("image", `the picture has ${width}×${height} pixels; make it smaller first`);
   const rows = Math.max(1, Math.floor(LARGE / width));
   const strips = [];
-  for (let y = 0; y < height; y += rows) {
-    if (y) await pause();
-    strips.push(await createImageBitmap(bitmap, 0, y, width, Math.min(rows, height - y)));
+  try {
+    for (let y = 0; y < height; y += rows) {
+      if (y) await pause();
+      strips.push(await createImageBitmap(bitmap, 0, y, width, Math.min(rows, height - y)));
+    }
+  } catch (cause) {
+    for (const strip of strips) strip.close();
+    throw cause;
   }
   return [{ strips, width, height }, strips];
 }

@@ -148,11 +148,11 @@ const operations = {
   async tag({ captions, numbers, pictures, exchange }, operation) {
     const sent = new Map(pictures.map((picture) => [picture.number, picture]));
     const missing = numbers.filter((number) => number !== null && !held.has(number) && !sent.has(number));
-    if (missing.length) return { missing };
     const took = {};
     const job = muse.job(exchange);
     let answers;
     try {
+      if (missing.length) return { missing };
       for (const [index, number] of numbers.entries()) {
         if (number === null) {
           job.add(captions[index]);
@@ -173,6 +173,7 @@ const operations = {
       }
       answers = JSON.parse(job.finish());
     } finally {
+      for (const { strips } of pictures) for (const strip of strips ?? []) strip.close();
       try {
         if (!answers) job.free();
         settle(numbers, sent);

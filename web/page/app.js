@@ -19,28 +19,42 @@ const notices = {}; // about the device and the page: these stay when other mess
 let Muse, draw, muse, model, picture, running, timer;
 let shown; // the caption and the answer that are on the page
 let wanted; // the long caption that the user wants to have tagged
+let resting = ["ready"]; // what the status says while nothing is the matter
 let cleared = false;
 
 function state(name, key, value) {
   root.dataset.state = name;
-  const text = phrase(key, value);
-  if (text) put("status", text);
+  if (/^ready|cleared$/.test(key)) resting = [key, value];
+  const words = key || !/ready|tagging/.test(name) ? [key, value] : resting;
+  if (phrase(...words)) put("status", phrase(...words));
   $("loading").hidden = !/loading|preparing/.test(name);
   $("cancel").hidden = true;
   $("save-data").hidden = name !== "asking";
   $("retry").hidden = name !== "failed";
   device.disabled = !muse;
+  keepFocus();
+}
+
+/** Who was on what has just gone is not sent back to the page's top. */
+function keepFocus() {
+  if (document.activeElement?.closest("[hidden]")) $("found-title").focus();
 }
 
 const say = (key, value) => put("message", [phrase(key, value), ...Object.values(notices)].filter(Boolean).join(" "));
 
-/** Why the caption is not tagged unless that is asked for; of another caption nothing stays on the page then. */
+/** Why the caption is not tagged unless that is asked for. */
 function ask(key, value) {
   put("ask-text", phrase(key, value));
   $("ask").hidden = !key;
-  if (!key) return;
+  keepFocus();
+  if (key) untagged();
+}
+
+/** Of another caption nothing stays on the page. */
+function untagged() {
   shown = undefined;
   showNothing("waiting");
+  $("exchange").hidden = $("copy-json").disabled = true;
 }
 
 const source = () => [address(`models/${model.file}`), { sha256: model.sha256 }];
@@ -49,7 +63,7 @@ const source = () => [address(`models/${model.file}`), { sha256: model.sha256 }]
 async function tellKept() {
   const kept = await Muse.cached(...source());
   if (/ready|tagging/.test(root.dataset.state) && muse.source.from === "network" && !cleared)
-    put("status", phrase(kept ? "ready-network" : "ready-unkept", megabytes(muse.source.bytes)));
+    state(root.dataset.state, kept ? "ready-network" : "ready-unkept", megabytes(muse.source.bytes));
   $("clear-cache").hidden = !kept;
   put("offline", "");
   if (cleared) return;
@@ -76,6 +90,8 @@ function advance(value, max, text) {
 }
 
 function onProgress({ phase, loaded, total }) {
+  // A start behind the scenes, in the place of a device that was lost, or for a wish that is no more.
+  if (/ready|tagging|failed/.test(root.dataset.state)) return;
   state(/compile|prepare/.test(phase) ? "preparing" : "loading", phase);
   advance(loaded, total, phase === "download" ? `${megabytes(loaded)} of ${megabytes(Math.max(total, model.bytes))}` : "");
 }
@@ -112,7 +128,8 @@ async function start() {
 
 async function tag() {
   const caption = $("caption").value;
-  if (!muse || !(+root.dataset.result || caption || picture)) return;
+  // On a fresh page it says how to begin.
+  if (!muse || (root.dataset.state === "ready" && !(+root.dataset.result || caption || picture))) return;
   const { signal } = (running = new AbortController());
   const image = picture;
   const long = caption.length > ASKED && caption !== wanted;
@@ -139,7 +156,10 @@ async function tag() {
     finish(signal);
   } catch (error) {
     if (signal.aborted) return;
-    if (error.code !== "image") return state("failed", "not-tagged", error.message);
+    if (error.code !== "image") {
+      untagged();
+      return state("failed", "not-tagged", error.message);
+    }
     setPicture(null);
     say("not-read", error.message);
   }
@@ -166,7 +186,7 @@ const setPicture = listen(
     say();
     changed(delay);
   },
-  (name) => say("no-picture", name),
+  say,
 );
 
 device.value = new URLSearchParams(location.search).get("device");

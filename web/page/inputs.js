@@ -2,10 +2,10 @@
 import { $, make } from "./result.js";
 
 /**
- * Calls `taken(blob or null, delay)` for each picture, and after each change of the caption; `refused(name)` for what is dropped or
- * pasted and is no picture.
+ * Calls `taken(blob or null, delay)` for each picture, and after each change of the caption; `say(key, name)` where there is none:
+ * what is dropped or pasted is no picture, or a sample cannot be fetched.
  */
-export function listen(taken, refused) {
+export function listen(taken, say) {
   let asked = 0; // the sample asked for last
 
   function setPicture(file, alt = `Your picture${file?.name ? `, ${file.name}` : ""}`) {
@@ -28,7 +28,10 @@ export function listen(taken, refused) {
     setPicture(null);
     $("image-input").focus();
   };
-  $("caption").oninput = () => taken();
+  $("caption").oninput = () => {
+    asked++; // what is typed is not to be overwritten by a sample that is still on its way
+    taken();
+  };
 
   // Words that are dropped or pasted go where the browser puts them.
   const take = (event) => {
@@ -43,7 +46,7 @@ export function listen(taken, refused) {
     const files = [...items].filter((item) => item.kind === "file" && !item.webkitGetAsEntry?.()?.isDirectory).map((item) => item.getAsFile());
     const picture = files.find(({ type }) => type.startsWith("image/")) ?? files.find(({ type }) => !type);
     if (picture) setPicture(picture);
-    else refused(files[0]?.name ?? "a folder");
+    else say("no-picture", files[0]?.name ?? "a folder");
   };
   for (const type of ["dragover", "dragleave", "drop", "paste"]) addEventListener(type, take);
 
@@ -54,8 +57,9 @@ export function listen(taken, refused) {
       const button = make("button", { type: "button" }, make("img", { src: address, alt: "", loading: "lazy" }), sample.title);
       button.onclick = async () => {
         const mine = ++asked;
-        const photo = await (await fetch(address)).blob();
+        const photo = await fetch(address).then((response) => response.ok && response.blob()).catch(() => {});
         if (mine !== asked) return;
+        if (!photo) return say("no-sample", sample.title);
         $("caption").value = sample.caption;
         setPicture(photo, sample.alt);
       };

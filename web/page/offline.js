@@ -12,6 +12,8 @@ const box = (() => {
 const policy = self.trustedTypes?.createPolicy("muse-page", { createScriptURL: (url) => url });
 const trusted = (url) => (policy ? policy.createScriptURL(url) : url);
 
+let forgotten = false; // what was cleared does not come back during this visit
+
 const onServer = async () => (await fetch("precache.json", { cache: "no-store" })).json();
 
 /** Keeps the page for use without network; `renewed` is called when another version of it is there after a reload. */
@@ -26,6 +28,7 @@ export async function keepPage(renewed) {
     // A version that was fetched during an earlier visit takes over where no other tab needs the old one.
     known?.waiting?.postMessage({});
     const { version } = await onServer();
+    if (forgotten) return;
     const registration = await box.register(trusted(`sw.js?v=${version}`));
     const watch = ({ installing } = registration) =>
       installing?.addEventListener("statechange", () => installing.state === "installed" && box.controller && renewed());
@@ -38,12 +41,14 @@ export async function keepPage(renewed) {
 export async function keepFiles(files) {
   if (!box) return false;
   const { active } = await box.ready; // for ever, where nothing is kept
+  if (forgotten) return false;
   const { port1, port2 } = new MessageChannel();
   active.postMessage({ files }, [port2]);
   return new Promise((resolve) => (port1.onmessage = ({ data }) => resolve(data)));
 }
 
 export async function forgetPage() {
+  forgotten = true;
   try {
     const registration = await box.getRegistration();
     await registration?.unregister();

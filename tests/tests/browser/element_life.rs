@@ -60,6 +60,31 @@ fn a_source_that_goes_leaves_nothing_behind() {
     });
 }
 
+/// Another device starts behind the scenes: no bar is left standing, and nothing is read out again.
+#[test]
+fn another_device_leaves_no_bar() {
+    run(|setup| {
+        let (browser, _cdn, _own) = page(
+            setup,
+            "<muse-tagger id=\"a\" src=\"MODEL\" device=\"cpu\" caption=\"Angela Merkel\"></muse-tagger>",
+        );
+        event(&browser, "a", "muse-result", 1);
+        browser.run::<()>(
+            "window.told = 0;
+             const live = document.getElementById('a').shadowRoot.querySelector('[part=live]');
+             new MutationObserver(() => told++).observe(live, { childList: true, characterData: true, subtree: true });
+             document.getElementById('a').setAttribute('device', 'webgpu');",
+            &[],
+        );
+        event(&browser, "a", "muse-devicechange", 1);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        assert!(!bar(&browser));
+        browser.run::<()>("document.getElementById('a').tag()", &[]);
+        event(&browser, "a", "muse-result", 2);
+        assert_eq!(browser.run::<u32>("return told", &[]), 0);
+    });
+}
+
 #[test]
 fn another_hash_is_another_try() {
     run(|setup| {

@@ -21,5 +21,6 @@ mod pictures;
 mod privacy;
 mod save_data;
 mod smooth;
+mod states;
 mod unsupported;
 mod webgpu;

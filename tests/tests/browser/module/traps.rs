@@ -150,6 +150,43 @@ fn no_picture_is_lost_with_the_worker() {
     });
 }
 
+/// An element may show another picture by the time that the worker has to see it again: then that is said.
+#[test]
+fn a_picture_is_never_taken_for_another() {
+    run(|setup| {
+        let (browser, _cdn, _own) = faulty(setup, Gpu::None);
+        let answers = browser.call(
+            "const muse = await Muse.load(model, { device: 'cpu', warm: () => {}, cache: () => {} });
+             const [one, two] = [arguments[0], arguments[1]].map((bytes) => URL.createObjectURL(new Blob([Uint8Array.from(bytes)])));
+             const image = Object.assign(new Image(), { src: one });
+             await image.decode();
+             const seen = ({ exchange }) => exchange.layers[0].regions.map(({ attention }) => attention);
+             const first = seen(await muse.tag({ caption: 'a', image, exchange: () => {} }));
+             lose();
+             await sleep(500);
+             const late = muse.tag({ caption: 'a', image }).then(seen, ({ code }) => code);
+             image.src = two;
+             const answer = await within(60000, late);
+             await image.decode();
+             const second = seen(await muse.tag({ caption: 'a', image }));
+             image.src = one;
+             await image.decode();
+             const again = seen(await muse.tag({ caption: 'a', image }));
+             const alike = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+             return { late: answer === 'image' || alike(answer, first), differ: !alike(first, second), again: alike(first, again) };",
+            &[
+                json!(pictures::photo()),
+                json!(pictures::gif(40, 30, &[[200, 30, 30]])),
+            ],
+        );
+        assert_eq!(
+            answers,
+            json!({ "late": true, "differ": true, "again": true })
+        );
+        browser.expect_no_errors(&[]);
+    });
+}
+
 /// A number that the worker does not know is never taken for no picture.
 #[test]
 fn an_unknown_picture_is_named() {
