@@ -4,6 +4,7 @@ mod args;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -83,9 +84,10 @@ impl Raw {
 
 impl TrainArgs {
     fn check(self) -> train::Options {
+        let name = || self.config.file_stem().unwrap_or_default();
         train::Options {
+            out: self.out.unwrap_or_else(|| Path::new("runs").join(name())),
             config: self.config,
-            out: self.out,
             init: self.init,
             resume: self.resume,
             overrides: joined(self.overrides),

@@ -10,9 +10,13 @@ fn model() -> PathBuf {
 }
 
 fn tag(caption: &str) -> Value {
+    tag_by(&model(), caption)
+}
+
+fn tag_by(model: &Path, caption: &str) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_muse"))
         .args(["tag", "--json", "--model"])
-        .arg(model())
+        .arg(model)
         .arg(caption)
         .output()
         .expect("muse runs");
@@ -66,4 +70,36 @@ fn tells_a_happy_post_from_a_sad_one() {
 #[test]
 fn a_caption_without_words_has_no_entities() {
     assert_eq!(entities(&tag("")), []);
+}
+
+/// The quick start of the README: a type that the model does not know, from some captions of the repository.
+#[test]
+fn it_learns_a_new_type_in_a_minute() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/quickstart.toml");
+    let output = Command::new(env!("CARGO_BIN_EXE_muse"))
+        .arg("train")
+        .arg(config)
+        .args(["--device", "cpu", "--out"])
+        .arg(folder.path().join("run"))
+        .arg("--set")
+        .arg(format!("cache.folder={:?}", folder.path().join("cache")))
+        .output()
+        .expect("muse runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let model = folder.path().join("run/best.muse");
+    // Neither dish is in the captions.
+    let answer = tag_by(&model, "Angela Merkel ate couscous in Berlin");
+    assert_eq!(
+        entities(&answer),
+        [
+            ("PER", "Angela Merkel"),
+            ("FOOD", "couscous"),
+            ("LOC", "Berlin")
+        ],
+        "{errors}"
+    );
+    let answer = tag_by(&model, "A plate of spaghetti for everybody");
+    assert_eq!(entities(&answer), [("FOOD", "spaghetti")], "{errors}");
 }

@@ -42,10 +42,11 @@ pub(super) enum RawCommand {
 pub(super) struct TrainArgs {
     /// The configuration, a TOML file
     pub(super) config: PathBuf,
-    /// Folder of the run: configuration, metrics, checkpoints and the best model
+    /// Folder of the run: configuration, metrics, checkpoints and the best model [default: runs/ and the
+    /// configuration's name]
     #[arg(long, value_name = "DIR")]
-    pub(super) out: PathBuf,
-    /// Model file to start from
+    pub(super) out: Option<PathBuf>,
+    /// Model file to start from, instead of the configuration's model.init
     #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     pub(super) init: Option<PathBuf>,
     /// Go on from the last checkpoint in the run's folder

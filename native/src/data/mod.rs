@@ -35,6 +35,19 @@ pub enum Format {
     Captions,
 }
 
+impl Format {
+    /// A sample as it stands in a file.
+    fn example(self) -> &'static str {
+        match self {
+            Self::Conll => "IMGID:1234\nEileen\tB-PER\nCollins\tI-PER\nsmiles\tO\n(an empty line)",
+            Self::Jsonl => {
+                r#"{"text": "Eileen Collins smiles", "image": "images/16.jpg", "entities": [[0, 14, "PER"]], "sentiment": "positive"}"#
+            }
+            Self::Captions => "image,caption\n1234.jpg,An astronaut smiles.",
+        }
+    }
+}
+
 /// One file of data and how it is to be read, as a configuration lists it. Paths are relative to the
 /// configuration's folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,7 +172,15 @@ pub fn read_source(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> 
             source.title()
         );
     }
-    let mut samples = match source.format()? {
+    let format = source.format()?;
+    ensure!(
+        path.exists(),
+        "cannot read the data file {}: there is none. Twitter-2015, Twitter-2017, MVSA-Single and Flickr8k come from their authors, as docs/training.md says \
+         under Data; for data of your own, write it in this form, line by line:\n{}",
+        path.display(),
+        format.example()
+    );
+    let mut samples = match format {
         Format::Conll => conll::read(&path, images, &source.rename, source.split_hashtags)?,
         Format::Jsonl => {
             let options = jsonl::Options {

@@ -94,22 +94,24 @@ impl TrainConfig {
                 "{name} is {share}, must be 0 to 1"
             );
         }
-        let exchange = &self.model.exchange;
-        ensure!(
-            (0.0..=1.0).contains(&exchange.theta),
-            "model.exchange.theta is {}, must be 0 to 1",
-            exchange.theta
-        );
-        let (first, last) = (exchange.first_layer, exchange.last_layer);
-        ensure!(
-            exchange.layers == 0 || (first <= last && last < exchange.layers),
-            "the exchange goes from model.exchange.first_layer = {first} to last_layer = {last}, both included and counted \
-             from 0; of {} layers that is nothing. Without any exchange: model.exchange.theta = 0",
-            exchange.layers
-        );
+        if let Some(exchange) = &self.model.exchange {
+            ensure!(
+                (0.0..=1.0).contains(&exchange.theta),
+                "model.exchange.theta is {}, must be 0 to 1",
+                exchange.theta
+            );
+            let (first, last) = (exchange.first_layer, exchange.last_layer);
+            ensure!(
+                exchange.layers == 0 || (first <= last && last < exchange.layers),
+                "the exchange goes from model.exchange.first_layer = {first} to last_layer = {last}, both included and \
+                 counted from 0; of {} layers that is nothing. Without any exchange: model.exchange.theta = 0",
+                exchange.layers
+            );
+        }
+        let exchange_dropout = self.model.exchange.as_ref().map_or(0.0, |e| e.dropout);
         for (name, share) in [
             ("model.image.dropout", self.model.image.dropout),
-            ("model.exchange.dropout", exchange.dropout),
+            ("model.exchange.dropout", exchange_dropout),
             ("model.fusion_dropout", self.model.fusion_dropout),
         ] {
             ensure!(
@@ -246,9 +248,15 @@ impl TrainConfig {
                     .with_context(|| format!("{} is not a BERT's config.json", file.display()))?
             }
             (None, Some(sizes)) => sizes.clone(),
-            _ => bail!("model.text needs either a folder or sizes"),
+            (Some(_), Some(_)) => bail!("model.text needs either a folder or sizes, not both"),
+            (None, None) => bail!(missing("model.text.folder")),
         };
-        let mut preparation = model.image.encoder.default_preparation();
+        let encoder = model
+            .image
+            .encoder
+            .context(missing("model.image.encoder"))?;
+        let exchange = model.exchange.clone();
+        let mut preparation = encoder.default_preparation();
         if let Some(size) = model.image.size {
             preparation.size = size;
         }
@@ -259,11 +267,11 @@ impl TrainConfig {
         let config = MuseConfig {
             text,
             image: ImageConfig {
-                encoder: model.image.encoder,
+                encoder,
                 preparation,
                 dropout: model.image.dropout,
             },
-            exchange: model.exchange.clone(),
+            exchange: exchange.context(missing("model.exchange"))?,
             fusion_dropout: model.fusion_dropout,
             word_shapes: model.word_shapes,
             max_pieces: model.max_pieces,
@@ -274,6 +282,11 @@ impl TrainConfig {
         config.validate()?;
         Ok(config)
     }
+}
+
+/// What is said of a setting that is needed where there is no model to start from.
+pub(super) fn missing(setting: &str) -> String {
+    format!("{setting} is needed, unless model.init (or --init) names a model file to start from")
 }
 
 #[cfg(test)]
@@ -328,8 +341,8 @@ mod tests {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            if !name.starts_with("muse-") {
-                continue; // a sweep, which has tests of its own
+            if !path.is_file() || !(name.starts_with("muse-") || name == "quickstart") {
+                continue; // data, or a sweep, which has tests of its own
             }
             let config = TrainConfig::load(&path, &[]).unwrap_or_else(|e| panic!("{e:#}"));
             read += 1;
@@ -337,11 +350,96 @@ mod tests {
                 captioner = Some(config);
             }
         }
-        assert!(read >= 7, "{read}");
+        assert!(read >= 8, "{read}");
         let captioner = captioner.expect("muse-captioner.toml");
         let train = captioner.train;
         assert_eq!((train.weights.generation, train.photo_views), (0.0, 4));
         assert_eq!(captioner.model.image.dropout, 0.5);
+    }
+
+    /// What a section may have, as serde names it when it meets something else.
+    fn settings(section: &str) -> Vec<String> {
+        let nonsense = match section {
+            "" => "nonsense=1".to_owned(),
+            _ => format!("{section}.nonsense=1"),
+        };
+        let error = format!("{:#}", parse(&[&nonsense]).unwrap_err());
+        let expected = error.split_once("expected ").expect("what is expected").1;
+        let expected = expected.lines().next().unwrap_or_default();
+        let names = expected.split('`').skip(1).step_by(2);
+        names
+            .map(|name| {
+                format!("{section}.{name}")
+                    .trim_start_matches('.')
+                    .to_owned()
+            })
+            .collect()
+    }
+
+    /// Settings of docs/training.md's table; `.x` is beside the one before it.
+    fn documented() -> BTreeSet<String> {
+        let text = include_str!("../../../docs/training.md");
+        let mut names = BTreeSet::new();
+        for row in text.lines().filter(|line| line.starts_with("| `")) {
+            let mut parent = String::new();
+            for name in row
+                .split('|')
+                .nth(1)
+                .expect("a cell")
+                .split('`')
+                .skip(1)
+                .step_by(2)
+            {
+                let name = match name.strip_prefix('.') {
+                    Some(beside) => format!("{parent}{beside}"),
+                    None => name.to_owned(),
+                };
+                parent = name
+                    .rsplit_once('.')
+                    .map_or(String::new(), |(p, _)| format!("{p}."));
+                names.insert(name);
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn every_setting_is_documented() {
+        let documented = documented();
+        let sections = [
+            "",
+            "model",
+            "model.text",
+            "model.image",
+            "train",
+            "train.rates",
+            "train.weights",
+            "cache",
+        ];
+        let mut known = BTreeSet::new();
+        for section in sections {
+            for name in settings(section) {
+                let parts = ["model", "train", "data"].contains(&name.as_str())
+                    || sections.contains(&name.as_str());
+                let described = documented.iter().any(|entry| {
+                    *entry == name
+                        || entry.starts_with(&format!("{name}."))
+                        || entry.starts_with(&format!("[[{name}."))
+                });
+                assert!(described, "{name} is not in docs/training.md");
+                if !parts {
+                    known.insert(name);
+                }
+            }
+        }
+        // And nothing that is gone.
+        for entry in documented.iter().filter(|entry| {
+            sections
+                .iter()
+                .any(|s| !s.is_empty() && entry.rsplit_once('.').is_some_and(|(p, _)| p == *s))
+        }) {
+            assert!(known.contains(entry), "{entry} is no setting");
+        }
     }
 
     #[test]

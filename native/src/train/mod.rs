@@ -98,7 +98,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let config = TrainConfig::load(&options.config, &options.overrides)?;
     let (folder, saved) = RunFolder::open(&options.out, &config, options.resume)?;
     let done = saved.last().copied().unwrap_or(0);
-    let init = folder.init(options.init.as_deref());
+    let asked = options.init.clone();
+    let asked = asked.or_else(|| config.model.init.as_ref().map(|path| config.path(path)));
+    let init = folder.init(asked.as_deref());
     let chosen = options.device.open()?;
     let device = chosen.device.clone().autodiff();
 
@@ -211,7 +213,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         workers,
     ));
 
-    folder.begin(options.init.as_deref())?;
+    folder.begin(asked.as_deref())?;
     let bar = progress::bar(total, "steps");
     bar.set_position(done as u64);
     bar.reset_eta();

@@ -12,7 +12,7 @@ use muse_core::model::Muse;
 use muse_core::text::tokenizer::TextTokenizer;
 use muse_core::weights::{StateDict, apply_state, load_bert, load_cnn, state_dict};
 
-use super::config::{CaptionerSection, TrainConfig};
+use super::config::{CaptionerSection, TrainConfig, missing};
 use crate::data::{Sample, classes_of, tags_of};
 use crate::output::tell;
 use crate::weights::{read_bert_folder, read_state_dict};
@@ -55,14 +55,15 @@ impl Start {
         device: &Device,
     ) -> anyhow::Result<Self> {
         let Some(folder) = &config.model.text.folder else {
-            bail!("model.text.folder is needed to train: the pretrained text encoder");
+            bail!(missing("model.text.folder"));
         };
         let encoder = read_bert_folder(&config.path(folder))?;
         let decoders =
             config.decoders(|section| vocabulary(section, samples, &encoder.tokenizer))?;
         let (tags, classes) = labels(samples);
         let model = config.model_config(tags, classes, decoders)?;
-        let weights = config.path(&config.model.image.weights);
+        let weights = config.model.image.weights.as_ref();
+        let weights = config.path(weights.with_context(|| missing("model.image.weights"))?);
         let state = read_state_dict(&weights)?;
         let mut muse = Muse::new(&model, device)?;
         muse.text = load_bert(muse.text, encoder.state)
@@ -78,8 +79,9 @@ impl Start {
         })
     }
 
-    /// Shape and weights are the file's. A head whose labels cover the data's is kept; else it begins anew. So does a
-    /// decoder that the file does not have; one that the objective does not have is dropped.
+    /// Shape and weights are the file's. The entity head takes in new tags beside those that it has; a sentiment head whose
+    /// classes do not cover the data's begins anew. So does a decoder that the file does not have; one that the objective
+    /// does not have is dropped.
     fn from_model(
         path: &Path,
         config: &TrainConfig,
@@ -90,32 +92,31 @@ impl Start {
             .with_context(|| format!("cannot read the model {}", path.display()))?;
         let mut file = ModelFile::from_bytes(&bytes)
             .with_context(|| format!("cannot use the model {}", path.display()))?;
-        let (tags, classes) = labels(samples);
+        let (tags_wanted, classes_wanted) = labels(samples);
         let pick = |own: &[String], data: Vec<String>| match own.is_empty() {
             true => data,
             false => own.to_vec(),
         };
-        for (known, wanted, head) in [
-            (
-                &mut file.config.tags,
-                pick(&config.model.tags, tags),
-                "entities.",
-            ),
-            (
-                &mut file.config.classes,
-                pick(&config.model.classes, classes),
-                "sentiment.",
-            ),
-        ] {
-            if wanted.iter().all(|label| known.contains(label)) {
-                continue;
-            }
+        let tags = &mut file.config.tags;
+        let known = tags.len();
+        let wanted = pick(&config.model.tags, tags_wanted);
+        let new: Vec<String> = wanted.into_iter().filter(|t| !tags.contains(t)).collect();
+        if !new.is_empty() && !tags.is_empty() {
             tell(format_args!(
-                "the labels {} are not all among the model's; the head {head} begins anew",
+                "the entity head learns {} beside what it knows",
+                new.join(", ")
+            ));
+        }
+        tags.extend(new);
+        let classes = &mut file.config.classes;
+        let wanted = pick(&config.model.classes, classes_wanted);
+        if !wanted.iter().all(|class| classes.contains(class)) {
+            tell(format_args!(
+                "the classes {} are not all among the model's; the sentiment head begins anew",
                 wanted.join(", ")
             ));
-            *known = wanted;
-            file.state.retain(|name, _| !name.starts_with(head));
+            *classes = wanted;
+            file.state.retain(|name, _| !name.starts_with("sentiment."));
         }
         let wanted = config.decoders(|section| vocabulary(section, samples, &file.tokenizer))?;
         let mut own = take_state(&mut file.state);
@@ -128,8 +129,12 @@ impl Start {
             )?),
             None => None,
         };
+        let fresh = Muse::new(&file.config, device)?;
+        if known > 0 && known < file.config.tags.len() {
+            grow(&fresh, &mut file.state, known);
+        }
         Ok(Self {
-            muse: over(Muse::new(&file.config, device)?, file.state)?,
+            muse: over(fresh, file.state)?,
             decoders,
             config: file.config,
             tokenizer: file.tokenizer,
@@ -142,6 +147,30 @@ fn over<M: burn::module::Module>(fresh: M, state: StateDict) -> anyhow::Result<M
     let mut whole = state_dict(&fresh);
     whole.extend(state);
     Ok(apply_state(fresh, whole)?)
+}
+
+/// Makes the entity head's tensors in `state`, of `known` tags, those of `fresh`, which has more; the new tags' weights are
+/// random. What does not have the shape of `known` tags stays as it is, for [`apply_state`] to complain about.
+fn grow(fresh: &Muse, state: &mut StateDict, known: usize) {
+    for (name, mut grown) in state_dict(fresh) {
+        let of_tags = name.starts_with("entities.emissions.") || name.starts_with("entities.crf.");
+        let Some(own) = state.get_mut(&name).filter(|_| of_tags) else {
+            continue;
+        };
+        let wide = grown.shape.last().copied().unwrap_or_default();
+        let rows = own.data.len() / known.max(1);
+        let shaped = own.shape.len() == grown.shape.len()
+            && own.shape.last() == Some(&known)
+            && own.data.len() == rows * known
+            && rows * wide <= grown.data.len();
+        if shaped {
+            let places = grown.data.chunks_exact_mut(wide.max(1));
+            for (row, place) in own.data.chunks_exact(known.max(1)).zip(places) {
+                place[..known].copy_from_slice(row);
+            }
+            *own = grown;
+        }
+    }
 }
 
 /// The decoders that are wanted, as the file has them where it has them. Of the file's weights `own` only theirs stay.

@@ -37,7 +37,7 @@ fn senseless_command_lines_end_with_2() {
         vec!["tag", "a"],
         vec!["tag", "--model", "m"],
         vec!["tag", "--model", "m", "--jsonl", "a"],
-        vec!["train", "c.toml"],
+        vec!["train"],
         vec!["nonsense"],
     ] {
         let ran = run(muse(&arguments));

@@ -1,10 +1,10 @@
-//! `--init`: fine-tuning from a model file.
+//! `--init` and `model.init`: fine-tuning from a model file.
 
 use std::process::Command;
 
 use muse_core::file::ModelFile;
 
-use super::world::{Data, World, done, failed, part};
+use super::world::{Data, World, done, failed, muse, part};
 
 /// All rates 0: what the model starts with is what the run ends with.
 const STILL: [&str; 6] = [
@@ -55,7 +55,7 @@ fn a_head_that_knows_the_labels_is_kept() {
 }
 
 #[test]
-fn a_head_without_the_labels_begins_anew() {
+fn the_entity_head_takes_in_new_labels() {
     let world = World::new(Data::Both);
     let start = started(&world);
     world.write("teams.txt", "IMGID:1\nThe\tO\nLions\tB-ORG\nwon\tO\n");
@@ -70,22 +70,74 @@ fn a_head_without_the_labels_begins_anew() {
         &world,
     ));
     let run = world.run("run", ran);
-    let said = run
-        .err
-        .lines()
-        .find(|line| line.contains("anew"))
-        .expect("a notice");
     assert!(
-        said.contains("B-ORG") && said.contains("entities"),
-        "{said}"
+        run.err.contains("learns B-ORG, I-ORG beside what it knows"),
+        "{}",
+        run.err
     );
     let end = run.model();
-    assert_eq!(end.config.tags, ["O", "B-LOC", "I-LOC", "B-ORG", "I-ORG"]);
-    assert_eq!(end.config.classes, start.config.classes);
-    for kept in ["text.", "image.", "cross.", "projection.", "sentiment."] {
-        assert!(part(&end, kept) == part(&start, kept), "{kept}");
+    let old = start.config.tags.len();
+    assert_eq!(end.config.tags[..old], start.config.tags);
+    assert_eq!(end.config.tags[old..], ["B-ORG", "I-ORG"]);
+    let outside = |model: &ModelFile| -> Vec<_> {
+        let all = model.state.iter();
+        all.filter(|(name, _)| {
+            !name.starts_with("entities.emissions.") && !name.starts_with("entities.crf.")
+        })
+        .map(|(name, tensor)| (name.clone(), tensor.clone()))
+        .collect()
+    };
+    assert!(outside(&end) == outside(&start));
+    // What is known of the old tags stays, to the last bit; the new ones begin with something.
+    for (name, tensor) in &start.state {
+        if !(name.starts_with("entities.emissions.") || name.starts_with("entities.crf.")) {
+            continue;
+        }
+        let grown = &end.state[name];
+        let (narrow, wide) = (
+            tensor.shape.last().expect("an axis"),
+            grown.shape.last().expect("an axis"),
+        );
+        assert_eq!((*narrow, *wide), (old, old + 2), "{name}");
+        for (row, place) in tensor.data.chunks(*narrow).zip(grown.data.chunks(*wide)) {
+            assert_eq!(row, &place[..old], "{name}");
+        }
     }
-    assert!(part(&end, "entities.") != part(&start, "entities."));
+    let transitions = &end.state["entities.crf.transitions"];
+    assert!(
+        transitions.data[old * (old + 2)..]
+            .iter()
+            .any(|&x| x != 0.0)
+    );
+}
+
+#[test]
+fn a_sentiment_head_without_the_classes_begins_anew() {
+    let world = World::new(Data::Posts);
+    let start = started(&world);
+    let posts = "{\"text\": \"Ann met Bob\", \"sentiment\": \"joy\"}\n{\"text\": \"a day\", \"sentiment\": \"fear\"}\n";
+    world.write("moods.jsonl", posts);
+    let overrides = [
+        &STILL[..],
+        &[
+            "data.train.0.path=moods.jsonl",
+            "data.valid.0.path=moods.jsonl",
+        ],
+    ]
+    .concat();
+    let ran = done(&mut from(
+        world.train("run", &overrides),
+        "start/best.muse",
+        &world,
+    ));
+    let run = world.run("run", ran);
+    let said = run.err.lines().find(|line| line.contains("anew"));
+    assert!(said.is_some_and(|line| line.contains("joy")), "{}", run.err);
+    let end = run.model();
+    assert_eq!(end.config.classes, ["fear", "joy"]);
+    assert_eq!(end.config.tags, start.config.tags);
+    assert!(part(&end, "sentiment.") != part(&start, "sentiment."));
+    assert!(part(&end, "text.") == part(&start, "text."));
 }
 
 #[test]
@@ -136,4 +188,46 @@ fn a_model_that_is_none_is_refused() {
     assert!(error.contains("nothing.muse"), "{error}");
     // Nothing has begun, so the folder is free.
     world.trained("run", &["train.epochs=1"]);
+}
+
+/// A configuration that names a model needs nothing else of the model's shape, and no encoders.
+#[test]
+fn a_configuration_can_name_the_model() {
+    let world = World::new(Data::Both);
+    let start = started(&world);
+    let config = "seed = 1\n[model]\ninit = \"start/best.muse\"\n[train]\nepochs = 1\nbatch_size = 8\n\
+        [train.rates]\ntext = 0\nimage = 0\nexchange = 0\nheads = 0\ncrf = 0\n\
+        [[data.train]]\npath = \"train.txt\"\n[[data.valid]]\npath = \"valid.txt\"\n";
+    world.write("short.toml", config);
+    let train = |name: &str, more: &[&str]| {
+        let mut command = muse(&["train", "--device", "cpu"]);
+        command.current_dir(world.path(""));
+        command.arg(name).args(more);
+        command
+    };
+    done(&mut train("short.toml", &[]));
+    // The folder's name is the configuration's.
+    let bytes = std::fs::read(world.path("runs/short/best.muse")).expect("the best model");
+    let end = ModelFile::from_bytes(&bytes).expect("a model");
+    assert!(end.state == start.state);
+    // Without it, what is missing is named.
+    for (setting, said) in [
+        ("model.init=nothing.muse", "nothing.muse"),
+        ("model.weights=5", "weights"),
+    ] {
+        let error = failed(&mut train(
+            "short.toml",
+            &["--out", "other", "--set", setting],
+        ));
+        assert!(error.contains(said), "{error}");
+    }
+    world.write(
+        "bare.toml",
+        config.replace("init = \"start/best.muse\"\n", ""),
+    );
+    let error = failed(&mut train("bare.toml", &[]));
+    assert!(
+        error.contains("model.text.folder is needed, unless model.init"),
+        "{error}"
+    );
 }

@@ -43,7 +43,7 @@ fn equal_configurations_are_one_run() {
     assert_eq!(ids.len(), 6);
     let config: TrainConfig = toml::from_str(&plan.runs[5].echo).unwrap();
     assert_eq!((config.seed, config.train.epochs), (2, 2));
-    assert_eq!(config.model.exchange.theta, 0.3);
+    assert_eq!(config.model.exchange.as_ref().map(|e| e.theta), Some(0.3));
 }
 
 #[test]
@@ -52,11 +52,11 @@ fn rows_win_over_the_command_line_and_that_over_the_file() {
     let theta = |run: usize| {
         let config: TrainConfig = toml::from_str(&plan.runs[run].echo).unwrap();
         assert_eq!(config.train.epochs, 5);
-        config.model.exchange.theta
+        config.model.exchange.as_ref().map(|e| e.theta)
     };
     let row = |at: usize| plan.parts[0].settings[at].runs[0];
-    assert_eq!(theta(row(0)), 0.2);
-    assert_eq!(theta(row(1)), 0.0);
+    assert_eq!(theta(row(0)), Some(0.2));
+    assert_eq!(theta(row(1)), Some(0.0));
 }
 
 #[test]

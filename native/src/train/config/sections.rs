@@ -8,10 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Source;
 
-/// The model's shape and its pretrained encoders.
+/// The model's shape and its pretrained encoders; or, with `init`, the model file that has both.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSection {
+    /// A model file to start from. Shape and weights are then its own, and of the other settings here only `tags`, `classes`
+    /// and `image.tune` count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
     /// The text window N in pieces, at most 64.
     #[serde(default = "sixty_four")]
     pub max_pieces: usize,
@@ -22,11 +26,14 @@ pub struct ModelSection {
     #[serde(default = "half")]
     pub fusion_dropout: f64,
     /// The text encoder.
+    #[serde(default)]
     pub text: TextSection,
     /// The image encoder.
+    #[serde(default)]
     pub image: ImageSection,
-    /// The CrossTransformer.
-    pub exchange: ExchangeConfig,
+    /// The CrossTransformer; needed without `init`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<ExchangeConfig>,
     /// The decoders; which of them there are is said by their weights in the objective.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decoders: Option<DecodersSection>,
@@ -39,7 +46,7 @@ pub struct ModelSection {
 }
 
 /// The text encoder: a Hugging Face folder, or sizes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextSection {
     /// Folder with `config.json`, `model.safetensors` and `tokenizer.json`.
@@ -51,13 +58,15 @@ pub struct TextSection {
 }
 
 /// The image encoder.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageSection {
-    /// Which network.
-    pub encoder: CnnKind,
-    /// Its weights, `.pth` or `.safetensors`.
-    pub weights: PathBuf,
+    /// Which network; needed without `init`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<CnnKind>,
+    /// Its weights, `.pth` or `.safetensors`; needed without `init`, to train.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
     /// Side of the input in pixels, when it is not the network's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
