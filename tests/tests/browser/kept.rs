@@ -1,10 +1,10 @@
 //! What the page says of its caches is what is in them; and a page that is older than its server finds that out.
 
 use serde_json::{Value, json};
-use xtask::server::{Answer, Server};
+use xtask::server::Server;
 
 use crate::support::page::{PATIENCE, plain};
-use crate::support::setup::MODEL;
+use crate::support::setup::{MODEL, with_body, with_status};
 use crate::support::{Browser, Gpu, Page, Setup, run};
 
 const CAPTION: &str = "Angela Merkel speaks in Berlin";
@@ -14,14 +14,6 @@ const NAMES: [(&str, &str); 2] = [("PER", "Angela Merkel"), ("LOC", "Berlin")];
 const WATCH: &str = "window.uncaught = [];
      addEventListener('unhandledrejection', ({ reason }) => uncaught.push(String(reason)));
      addEventListener('error', ({ message }) => uncaught.push(message));";
-
-fn body(bytes: impl Into<Vec<u8>>) -> Answer {
-    let body = Some(bytes.into());
-    Answer {
-        body,
-        ..Answer::default()
-    }
-}
 
 /// Names and numbers of files of all caches.
 fn caches(browser: &Browser) -> Value {
@@ -141,9 +133,9 @@ fn deploy(setup: &Setup, site: &Server) {
         ("/precache.json", precache),
         ("/models/models.json", models.to_string()),
     ] {
-        site.answer(path, body(text));
+        site.answer(path, with_body(text));
     }
-    site.answer(MODEL, body(model));
+    site.answer(MODEL, with_body(model));
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -179,17 +171,11 @@ fn an_old_page_gives_way_to_the_new_one() {
 fn it_gives_way_but_once() {
     run(|setup| {
         let site = setup.site();
-        site.answer(
-            MODEL,
-            Answer {
-                status: Some(404),
-                ..body("")
-            },
-        );
+        site.answer(MODEL, with_status(404));
         let list = std::fs::read_to_string(setup.dist.join("precache.json")).expect("the list");
         let mut list: Value = serde_json::from_str(&list).expect("JSON");
         list["version"] = "0123456789abcdef".into();
-        site.answer("/precache.json", body(list.to_string()));
+        site.answer("/precache.json", with_body(list.to_string()));
         let browser = Browser::start(setup, Gpu::None);
         let page = Page::open(&browser, &site.url("?device=cpu"));
         settle();
@@ -241,8 +227,7 @@ fn a_part_that_does_not_arrive_is_named_as_what_it_is() {
         ] {
             let site = setup.site();
             let browser = Browser::start(setup, Gpu::None);
-            let status = Some(404);
-            site.answer(&part, Answer { status, ..body("") });
+            site.answer(&part, with_status(404));
             let page = Page::open(&browser, &site.url("?device=cpu"));
             page.wait_state("failed");
             let said = page.status();

@@ -6,10 +6,10 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use xtask::server::{Answer, Server};
+use xtask::server::Server;
 
 use crate::support::page::PATIENCE;
-use crate::support::setup::{MODEL, say};
+use crate::support::setup::{MODEL, lose_device, say, with_status};
 use crate::support::{Browser, Gpu, Page, Setup, pictures, run};
 
 const ACTIONS: usize = 300;
@@ -61,8 +61,7 @@ const TOOLS: &str = "
         if (select.disabled) return;
         select.value = device;
         select.dispatchEvent(new Event('change'));
-    };
-    window.lose = () => new BroadcastChannel('lose').postMessage(1);";
+    };";
 
 struct Monkey<'a> {
     rng: StdRng,
@@ -157,7 +156,7 @@ impl Monkey<'_> {
                 format!("network: {there}")
             }
             _ => {
-                run("lose()", &[]);
+                lose_device(self.browser);
                 "loses the device".into()
             }
         }
@@ -171,16 +170,7 @@ impl Monkey<'_> {
             if there {
                 self.site.restore(path);
             } else {
-                let status = Some(503);
-                let body = Some(Vec::new());
-                self.site.answer(
-                    path,
-                    Answer {
-                        status,
-                        body,
-                        ..Answer::default()
-                    },
-                );
+                self.site.answer(path, with_status(503));
             }
         }
     }
@@ -216,18 +206,7 @@ fn after_all_of_it_the_page_shows_what_a_fresh_one_does() {
     run(|setup| {
         let given = std::env::var("MUSE_MONKEY").ok();
         let seed = given.map_or(SEED, |seed| seed.parse().expect("a seed is a number"));
-        let site = setup.site();
-        let worker = setup.module_path("worker.js");
-        let source = std::fs::read_to_string(setup.dist.join(&worker[1..])).expect("the worker");
-        let lose = "new BroadcastChannel('lose').onmessage = () => postMessage({ lost: 'by the monkey' });";
-        let body = Some(format!("{lose}\n{source}").into_bytes());
-        site.answer(
-            &worker,
-            Answer {
-                body,
-                ..Answer::default()
-            },
-        );
+        let site = setup.fragile_site();
         let browser = Browser::start(setup, Gpu::None);
         browser.before_each_page(TOOLS);
         let page = Page::ready(&browser, &site.url("?device=cpu"));

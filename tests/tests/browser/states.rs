@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use xtask::server::{Answer, Server};
+use xtask::server::Answer;
 
 use crate::support::page::{PATIENCE, plain};
-use crate::support::{Browser, Gpu, Page, Setup, pictures, run};
+use crate::support::setup::{lose_device, with_status};
+use crate::support::{Browser, Gpu, Page, pictures, run};
 
 const CAPTION: &str = "Angela Merkel speaks in Berlin";
 const NAMES: [(&str, &str); 2] = [("PER", "Angela Merkel"), ("LOC", "Berlin")];
@@ -14,27 +15,6 @@ const NAMES: [(&str, &str); 2] = [("PER", "Angela Merkel"), ("LOC", "Berlin")];
 /// Nothing is kept, so that what the server refuses is missed.
 const KEEPS_NOTHING: &str =
     "Object.defineProperty(Navigator.prototype, 'serviceWorker', { get: () => undefined });";
-
-/// The page, whose worker loses its device when it is told to.
-fn fragile(setup: &Setup) -> Server {
-    let site = setup.site();
-    let worker = setup.module_path("worker.js");
-    let source = std::fs::read_to_string(setup.dist.join(&worker[1..])).expect("the worker");
-    let lose = "new BroadcastChannel('lose').onmessage = () => postMessage({ lost: 'as the test wants it' });";
-    let body = Some(format!("{lose}\n{source}").into_bytes());
-    site.answer(
-        &worker,
-        Answer {
-            body,
-            ..Answer::default()
-        },
-    );
-    site
-}
-
-fn lose(browser: &Browser) {
-    browser.run::<()>("new BroadcastChannel('lose').postMessage(1)", &[]);
-}
 
 #[track_caller]
 fn type_at_once(browser: &Browser, caption: &str) {
@@ -85,11 +65,11 @@ fn a_first_caption_that_is_taken_back() {
 #[test]
 fn a_device_that_is_lost_while_idle() {
     run(|setup| {
-        let site = fragile(setup);
+        let site = setup.fragile_site();
         let browser = Browser::start(setup, Gpu::None);
         let page = Page::ready(&browser, &site.url("?device=cpu"));
         assert_eq!(plain(&page.tag(CAPTION)), NAMES);
-        lose(&browser);
+        lose_device(&browser);
         browser.until("the notice", PATIENCE, || {
             page.message().contains("was lost").then_some(())
         });
@@ -99,7 +79,7 @@ fn a_device_that_is_lost_while_idle() {
         let before = page.results();
         type_at_once(&browser, &format!("{CAPTION}. ").repeat(100));
         page.wait_state("tagging");
-        lose(&browser);
+        lose_device(&browser);
         browser.until("the answer", PATIENCE, || {
             (page.results() > before).then_some(())
         });
@@ -110,22 +90,14 @@ fn a_device_that_is_lost_while_idle() {
 #[test]
 fn a_failure_is_over_when_it_is_over() {
     run(|setup| {
-        let site = fragile(setup);
+        let site = setup.fragile_site();
         let browser = Browser::start(setup, Gpu::None);
         browser.before_each_page(KEEPS_NOTHING);
         let page = Page::ready(&browser, &site.url("?device=cpu"));
         assert_eq!(plain(&page.tag("NASA in Houston")).len(), 2);
         let glue = setup.module_path("cpu/muse_web.js");
-        let status = Some(503);
-        site.answer(
-            &glue,
-            Answer {
-                status,
-                body: Some(Vec::new()),
-                ..Answer::default()
-            },
-        );
-        lose(&browser);
+        site.answer(&glue, with_status(503));
+        lose_device(&browser);
         std::thread::sleep(Duration::from_millis(500));
         type_at_once(&browser, CAPTION);
         page.wait_state("failed");
@@ -153,13 +125,7 @@ fn a_sample_that_does_not_arrive() {
              addEventListener('unhandledrejection', ({{ reason }}) => uncaught.push(String(reason)));"
         ));
         let page = Page::ready(&browser, &site.url("?device=cpu"));
-        let status = Some(404);
-        let answer = Answer {
-            status,
-            body: Some(b"<h1>Not here</h1>".to_vec()),
-            ..Answer::default()
-        };
-        site.answer("/samples/rocket.jpg", answer);
+        site.answer("/samples/rocket.jpg", with_status(404));
         browser.click("#samples figure:nth-child(2) button");
         browser.until("a word", PATIENCE, || {
             page.message().contains("cannot be fetched").then_some(())

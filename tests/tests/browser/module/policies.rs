@@ -1,11 +1,11 @@
 //! Pages that allow little: Trusted Types, and a sandboxed frame without an origin.
 
 use serde_json::{Value, json};
-use xtask::server::{Answer, Options, Server};
+use xtask::server::{Options, Server};
 
 use super::{CAPTION, NAMES, found};
 use crate::support::page::PATIENCE;
-use crate::support::setup::{MODEL, own_site};
+use crate::support::setup::{MODEL, own_site, with_body};
 use crate::support::{Browser, Gpu, run};
 
 /// What a page with the package and the element in it leaves in `window.outcome`.
@@ -59,14 +59,7 @@ fn trusted_types_are_kept() {
             let (good, bad) = (page("muse-web"), page("'none'"));
             let own = own_site(&[("good.html", good.as_bytes()), ("bad.html", bad.as_bytes())]);
             for (name, text) in [("/good.html", &good), ("/bad.html", &bad)] {
-                let body = Some(text.clone().into_bytes());
-                cdn.answer(
-                    name,
-                    Answer {
-                        body,
-                        ..Answer::default()
-                    },
-                );
+                cdn.answer(name, with_body(text.clone()));
             }
             let host = if foreign { &own.server } else { &cdn };
             let browser = Browser::start(setup, Gpu::None);
@@ -118,14 +111,7 @@ fn the_page_works_in_a_sandboxed_frame() {
         let index = index.replace("</body>", "<script src=\"tell.js\"></script></body>");
         let tell = "setInterval(() => parent.postMessage([document.documentElement.dataset.state, document.querySelector('#status').textContent], '*'), 200)";
         for (path, text) in [("/index.html", index.as_str()), ("/tell.js", tell)] {
-            let body = Some(text.as_bytes().to_vec());
-            site.answer(
-                path,
-                Answer {
-                    body,
-                    ..Answer::default()
-                },
-            );
+            site.answer(path, with_body(text));
         }
         let outer = format!(
             "<!doctype html><link rel=icon href=data:,><title>Frame</title>

@@ -1,10 +1,10 @@
 //! A worker that traps, hangs or loses its device while others wait: every call settles, and none is answered wrongly.
 
 use serde_json::{Value, json};
-use xtask::server::{Answer, Server};
+use xtask::server::Server;
 
 use super::{CAPTION, NAMES, found, plain_page};
-use crate::support::setup::Own;
+use crate::support::setup::{LOSE, Own, with_body, with_status};
 use crate::support::{Browser, Gpu, Setup, pictures, run};
 
 /// What the worker is made to do: `TRAP` in a caption is a panic within a promise of the module, as Rust's are: the promise
@@ -26,17 +26,6 @@ const FAULTS: &str = "
         return new Promise(() => {});
     };";
 
-/// Puts text in front of the worker.
-pub(super) fn before_worker(setup: &Setup, cdn: &Server, text: &str) {
-    let worker = std::fs::read_to_string(setup.package.join("worker.js")).expect("a worker");
-    let body = Some(format!("{text}\n{worker}").into_bytes());
-    let answer = Answer {
-        body,
-        ..Answer::default()
-    };
-    cdn.answer("/worker.js", answer);
-}
-
 /// A page with the package, whose worker can be told to fail.
 fn faulty(setup: &Setup, gpu: Gpu) -> (Browser, Server, Own) {
     let cdn = setup.cdn();
@@ -45,18 +34,16 @@ fn faulty(setup: &Setup, gpu: Gpu) -> (Browser, Server, Own) {
         ("/cpu/real.js", real),
         ("/cpu/muse_web.js", FAULTS.as_bytes().to_vec()),
     ] {
-        let body = Some(body);
-        cdn.answer(
-            path,
-            Answer {
-                body,
-                ..Answer::default()
-            },
-        );
+        cdn.answer(path, with_body(body));
     }
-    // A graphics device that goes when it is told to, without a graphics device.
-    let lose = "new BroadcastChannel('lose').onmessage = () => postMessage({ lost: 'as the test wants it' });";
-    before_worker(setup, &cdn, lose);
+    let worker = std::fs::read_to_string(setup.package.join("worker.js")).expect("a worker");
+    cdn.answer(
+        "/worker.js",
+        with_body(format!(
+            "{LOSE}
+{worker}"
+        )),
+    );
     let own = plain_page(&cdn);
     let browser = Browser::start(setup, gpu);
     browser.open(&own.server.url("index.html"));
@@ -224,15 +211,7 @@ fn a_failure_does_not_stay() {
              muse.addEventListener('devicechange', ({ detail }) => changes.push(detail.reason));",
             &[],
         );
-        let status = Some(503);
-        cdn.answer(
-            "/cpu/muse_web.js",
-            Answer {
-                status,
-                body: Some(Vec::new()),
-                ..Answer::default()
-            },
-        );
+        cdn.answer("/cpu/muse_web.js", with_status(503));
         let tag = || -> Value {
             browser.call(
                 "return within(60000, told(muse.tag({ caption: arguments[0] })))",

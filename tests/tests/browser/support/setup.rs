@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use xtask::server::{Options, Server};
+use xtask::server::{Answer, Options, Server};
+
+use super::Browser;
 
 /// The model's path in the built page and in the package.
 pub(crate) const MODEL: &str = "/models/muse-small.muse";
@@ -83,6 +85,15 @@ impl Setup {
         Server::start(&self.dist, options).expect("the page is served")
     }
 
+    /// The page, whose worker loses its device, or what stands for one, when [`lose_device`] says so.
+    pub(crate) fn fragile_site(&self) -> Server {
+        let site = self.site();
+        let worker = self.module_path("worker.js");
+        let source = std::fs::read_to_string(self.dist.join(&worker[1..])).expect("the worker");
+        site.answer(&worker, with_body(format!("{LOSE}\n{source}")));
+        site
+    }
+
     /// The path of one of the module's files in the built page, whose folder is named by its content.
     pub(crate) fn module_path(&self, file: &str) -> String {
         let entries = self.dist.read_dir().expect("the built page");
@@ -112,6 +123,32 @@ impl Setup {
         let list = std::fs::read(self.dist.join("models/models.json")).expect("models.json");
         let list: Vec<Value> = serde_json::from_slice(&list).expect("a list");
         list.into_iter().next().expect("a model")
+    }
+}
+
+/// In front of a worker: what loses its device.
+pub(crate) const LOSE: &str =
+    "new BroadcastChannel('lose').onmessage = () => postMessage({ lost: 'as the test wants it' });";
+
+/// Tells the workers that have [`LOSE`] in front of them.
+pub(crate) fn lose_device(browser: &Browser) {
+    browser.run::<()>("new BroadcastChannel('lose').postMessage(1)", &[]);
+}
+
+/// These bytes instead of a file's.
+pub(crate) fn with_body(bytes: impl Into<Vec<u8>>) -> Answer {
+    let body = Some(bytes.into());
+    Answer {
+        body,
+        ..Answer::default()
+    }
+}
+
+/// A refusal instead of a file.
+pub(crate) fn with_status(status: u16) -> Answer {
+    Answer {
+        status: Some(status),
+        ..with_body("")
     }
 }
 
