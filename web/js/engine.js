@@ -140,7 +140,9 @@ export class Engine {
       worker.onerror = (event) => {
         event.preventDefault();
         const why = event.message ? `: ${event.message}` : "; look at its address and at the Content-Security-Policy";
-        if (worker === this.#worker) this.#end("unsupported", `the worker does not start${why}`);
+        if (worker !== this.#worker) return;
+        if (this.#started) this.#fail("device-failed", `The worker failed${why}`);
+        else this.#end("unsupported", `the worker does not start${why}`);
       };
       const state = await this.#send("load", { ...this.options, device });
       // What is started from memory later is not to come back into a cache that was cleared.
