@@ -72,6 +72,21 @@ fn a_caption_without_words_has_no_entities() {
     assert_eq!(entities(&tag("")), []);
 }
 
+#[test]
+fn info_of_a_configuration_that_names_a_model_says_which() {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/quickstart.toml");
+    let output = Command::new(env!("CARGO_BIN_EXE_muse"))
+        .arg("info")
+        .arg(config)
+        .output()
+        .expect("muse runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && errors.contains("muse-small.muse and keeps its shape"),
+        "{errors}"
+    );
+}
+
 /// The quick start of the README: a type that the model does not know, from some captions of the repository.
 #[test]
 fn it_learns_a_new_type_in_a_minute() {

@@ -173,6 +173,13 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 fn model_of(path: &Path) -> anyhow::Result<MuseConfig> {
     let config = TrainConfig::load(path, &[])?;
     let model = &config.model;
+    if let Some(init) = &model.init {
+        let init = config.path(init);
+        bail!(
+            "the training starts from the model {} and keeps its shape; `muse info` of that file describes it",
+            init.display()
+        );
+    }
     let read = || -> anyhow::Result<Vec<Sample>> {
         let mut samples = Vec::new();
         for source in &config.data.train {

@@ -175,8 +175,8 @@ pub fn read_source(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> 
     let format = source.format()?;
     ensure!(
         path.exists(),
-        "cannot read the data file {}: there is none. Twitter-2015, Twitter-2017, MVSA-Single and Flickr8k come from their authors, as docs/training.md says \
-         under Data; for data of your own, write it in this form, line by line:\n{}",
+        "cannot read the data file {}: there is none. Twitter-2015, Twitter-2017, MVSA-Single and Flickr8k come from \
+         their authors, as docs/training.md says under Data; for data of your own, write it in this form, line by line:\n{}",
         path.display(),
         format.example()
     );
