@@ -4,7 +4,7 @@ use std::process::Command;
 
 use muse_core::file::ModelFile;
 
-use super::world::{Data, World, done, failed, muse, part};
+use super::world::{Data, Run, World, done, failed, muse, part};
 
 /// All rates 0: what the model starts with is what the run ends with.
 const STILL: [&str; 6] = [
@@ -19,6 +19,16 @@ const STILL: [&str; 6] = [
 fn from(mut command: Command, model: &str, world: &World) -> Command {
     command.arg("--init").arg(world.path(model));
     command
+}
+
+/// A run that goes on from what [`started`] has left.
+fn continued(world: &World, overrides: &[&str]) -> Run {
+    let ran = done(&mut from(
+        world.train("run", overrides),
+        "start/best.muse",
+        world,
+    ));
+    world.run("run", ran)
 }
 
 fn started(world: &World) -> ModelFile {
@@ -41,12 +51,7 @@ fn a_head_that_knows_the_labels_is_kept() {
         ],
     ]
     .concat();
-    let ran = done(&mut from(
-        world.train("run", &overrides),
-        "start/best.muse",
-        &world,
-    ));
-    let run = world.run("run", ran);
+    let run = continued(&world, &overrides);
     assert!(!run.err.contains("anew"), "{}", run.err);
     let end = run.model();
     assert!(end.state == start.state);
@@ -64,12 +69,7 @@ fn the_entity_head_takes_in_new_labels() {
         &["data.train.0.path=teams.txt", "data.valid.0.path=teams.txt"],
     ]
     .concat();
-    let ran = done(&mut from(
-        world.train("run", &overrides),
-        "start/best.muse",
-        &world,
-    ));
-    let run = world.run("run", ran);
+    let run = continued(&world, &overrides);
     assert!(
         run.err.contains("learns B-ORG, I-ORG beside what it knows"),
         "{}",
@@ -125,12 +125,7 @@ fn a_sentiment_head_without_the_classes_begins_anew() {
         ],
     ]
     .concat();
-    let ran = done(&mut from(
-        world.train("run", &overrides),
-        "start/best.muse",
-        &world,
-    ));
-    let run = world.run("run", ran);
+    let run = continued(&world, &overrides);
     let said = run.err.lines().find(|line| line.contains("anew"));
     assert!(said.is_some_and(|line| line.contains("joy")), "{}", run.err);
     let end = run.model();
