@@ -14,7 +14,7 @@ const { values: options } = parseArgs({
   options: {
     npm: { type: "string" },
     onnx: { type: "string" },
-    muse: { type: "string", default: join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "site/web") },
+    muse: { type: "string", default: join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "site/muse-web") },
     model: { type: "string", default: join(root, "models/muse-small.muse") },
     chromium: { type: "string", default: "/usr/bin/chromium" },
     rounds: { type: "string", default: "3" },
@@ -38,7 +38,7 @@ const files = { "/worker.js": join(here, "worker.js"), "/minilm.onnx": options.o
 const folders = {
   "/ort/": join(modules, "onnxruntime-web/dist"),
   "/muse/": options.muse,
-  "/package/": join(options.muse, "dist/muse-web"),
+  "/package/": options.muse,
 };
 const types = { ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm" };
 

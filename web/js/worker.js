@@ -54,7 +54,7 @@ async function start(kind) {
   try {
     glue = await import(/* @vite-ignore */ /* webpackIgnore: true */ script.href);
     const module = await glue.default({ module_or_path: binary });
-    module.__wasm_call_ctors(); // web/build.rs says why it is left to us
+    module.__wasm_call_ctors(); // web/link.rs says why it is left to us
     memory = module.memory;
   } catch (cause) {
     throw new MuseError(cause instanceof WebAssembly.CompileError ? "unsupported" : "network", `${binary}: ${cause.message}`, cause);

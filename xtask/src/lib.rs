@@ -1,3 +1,4 @@
 //! What the browser tests share with the project's chores.
 
+pub mod preview;
 pub mod server;

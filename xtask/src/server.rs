@@ -1,26 +1,24 @@
-//! A static web server for the loopback interface: `cargo xtask serve` shows the page with it, and the browser tests
-//! make it fail in all the ways that networks do.
+//! A web server for the loopback interface: `cargo xtask serve` shows the page with it, and the browser tests make it
+//! fail in all the ways that networks do.
 
 mod answer;
-mod files;
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener as StdListener},
-    path::{Path, PathBuf},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, sync::oneshot};
+use axum::{Router, middleware};
+use tokio::sync::oneshot;
+use tower_http::services::ServeDir;
 
 pub use answer::Answer;
 
-/// How a server is to behave; the default takes any free port and serves its folder at `/`.
+/// How a server is to behave; the default takes any free port and serves at `/`.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The port, or 0 for any that is free.
@@ -42,9 +40,8 @@ pub struct Request {
     pub status: u16,
 }
 
-/// What the connections share.
+/// What the requests share.
 struct Shared {
-    folder: PathBuf,
     prefix: String,
     headers: Vec<(String, String)>,
     answers: Mutex<HashMap<String, Answer>>,
@@ -61,31 +58,43 @@ pub struct Server {
 impl Server {
     /// Serves `folder` on 127.0.0.1. The error's kind is `AddrInUse` when the port is taken.
     pub fn start(folder: impl AsRef<Path>, options: Options) -> io::Result<Self> {
-        let folder = folder.as_ref().canonicalize()?;
-        let listener = StdListener::bind((Ipv4Addr::LOCALHOST, options.port))?;
+        let files = Router::new().fallback_service(ServeDir::new(folder.as_ref().canonicalize()?));
+        Self::route(files, options)
+    }
+
+    /// Serves what `router` answers, in the same way.
+    pub fn route(router: Router, options: Options) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
+        let prefix = options.prefix.trim_end_matches('/').to_owned();
         let shared = Arc::new(Shared {
-            folder,
-            prefix: options.prefix.trim_end_matches('/').to_owned(),
+            prefix: prefix.clone(),
             headers: options.headers,
             answers: Mutex::default(),
             log: Mutex::default(),
         });
+        let router = match prefix.as_str() {
+            "" => router,
+            prefix => Router::new().nest(prefix, router),
+        };
+        let state = Arc::clone(&shared);
+        let router = router.layer(middleware::from_fn_with_state(state, answer::respond));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let (stop, stopped) = oneshot::channel();
-        let state = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("static server".to_owned())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    tokio::spawn(accept(listener, state));
-                    // Either way it is the end: a message, or a sender that is gone.
-                    let _ = stopped.await;
-                });
-            })?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener);
+                let serving = async { axum::serve(listener?, router).await };
+                // The end is a message, or a sender that is gone.
+                tokio::select! {
+                    ended = serving => ended.unwrap_or_else(|error| eprintln!("server: {error}")),
+                    _ = stopped => {}
+                }
+            });
+        });
         Ok(Self {
             address,
             shared,
@@ -141,14 +150,6 @@ impl Server {
     pub fn clear_requests(&self) {
         lock(&self.shared.log).clear();
     }
-
-    /// Serves until the process ends.
-    pub fn wait(mut self) {
-        if let Some((stop, thread)) = self.running.take() {
-            let _ = thread.join();
-            drop(stop);
-        }
-    }
 }
 
 impl Drop for Server {
@@ -163,38 +164,6 @@ impl Drop for Server {
 /// The guarded value, which stays usable after another thread panicked: it is never left half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn accept(listener: StdListener, shared: Arc<Shared>) {
-    let listener = match TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            eprintln!("server: {error}");
-            return;
-        }
-    };
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Such as too many open files: the next may succeed.
-                eprintln!("server: {error}");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let shared = Arc::clone(&shared);
-                async move { Ok::<_, Infallible>(answer::respond(&shared, &request).await) }
-            });
-            // A connection that breaks is the browser's choice, or a test's.
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
-    }
 }
 
 #[cfg(test)]

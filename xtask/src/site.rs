@@ -1,299 +1,287 @@
-//! `cargo xtask build-web`: the page with everything it loads, as a static folder.
-
-mod models;
-mod modules;
-mod page;
-mod scripts;
+//! `cargo xtask build-web` and `package`: the page as a static folder, and the folder that npm publishes.
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use xtask::preview::FOR_TRUNK;
+
 use crate::{
-    project::Project,
-    stamp::{Stamp, files},
-    tools::{self, WebTools},
+    command,
+    modules::{self, Build, MODULES},
+    project::{Project, copy, copy_file, files, read, write},
+    tools,
+    weights::sha256_of,
 };
 
-pub(crate) use modules::MODULES;
-
-/// The profile that is shipped and measured; only its modules are worth wasm-opt's minutes.
-pub(crate) const SHIPPED: &str = "web";
-
-/// What the steps need to know.
-pub(crate) struct Site {
-    project: Project,
-    tools: WebTools,
-    profile: String,
-    /// Where the steps' results are kept.
-    work: PathBuf,
-    /// Holds off other runs.
-    _lock: File,
+/// Where the tests find the page and the package.
+pub(crate) fn places(project: &Project) -> (PathBuf, PathBuf) {
+    let site = project.target.join("site");
+    (site.join("dist"), site.join("muse-web"))
 }
 
-impl Site {
-    /// Finds or installs the tools.
-    pub(crate) fn new(project: &Project, profile: &str) -> Result<Self> {
-        let work = project.target.join("site").join(profile);
-        fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
-        let lock = project.target.join("site/.lock");
-        let lock =
-            File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
-        lock.lock().context("cannot lock the site's folder")?;
-        Ok(Self {
-            project: project.clone(),
-            tools: tools::web(project)?,
-            profile: profile.to_owned(),
-            work,
-            _lock: lock,
-        })
+/// Puts the page into `out`, whole or not at all.
+pub(crate) fn build(project: &Project, build: Build, out: &Path) -> Result<()> {
+    let new = New::beside(out)?;
+    let (root, dist) = (&project.root, &new.path());
+    let index = read(&root.join("index.html"))?;
+    write(&dist.join("index.html"), &without(&index, FOR_TRUNK))?;
+    copy(&root.join("web/page"), &dist.join("page"))?;
+    // What is named by its place, and not by its content.
+    for name in ["sw.js", "manifest.json", "icon.svg", "samples"] {
+        fs::rename(dist.join("page").join(name), dist.join(name))?;
     }
-
-    /// The checkout and cargo's folder.
-    pub(crate) fn project(&self) -> &Project {
-        &self.project
-    }
-
-    /// Where the tests' copy of the page lies.
-    pub(crate) fn dist(&self) -> PathBuf {
-        Self::dist_of(&self.project, &self.profile)
-    }
-
-    /// The same, without looking for the tools.
-    pub(crate) fn dist_of(project: &Project, profile: &str) -> PathBuf {
-        project.target.join("site").join(profile).join("dist")
-    }
-
-    /// Builds what is not up to date and puts the page into `out`, whole or not at all.
-    pub(crate) fn build(&self, out: &Path) -> Result<()> {
-        let built = modules::build(self)?;
-        let scripts = scripts::build(self)?;
-        let page = page::build(self)?;
-        let models = models::list(&self.project.root)?;
-
-        let new = beside(out)?;
-        copy(&page, new.path())?;
-        let package = new.path().join("muse-web");
-        // Of the package's files those that a page loads.
-        for name in files(&scripts)?.iter().filter(|name| name.ends_with(".js")) {
-            copy_file(&scripts.join(name), &package.join(name))?;
+    for name in files(&root.join("web/js"))? {
+        if name.ends_with(".js") {
+            copy_file(
+                &root.join("web/js").join(&name),
+                &dist.join("muse-web").join(name),
+            )?;
         }
-        copy_modules(&built, &package)?;
-        models::copy(&self.project.root, &models, &new.path().join("models"))?;
-        write_names(new.path())?;
-        replace(out, new)?;
-        eprintln!("web: {} is up to date", out.display());
-        Ok(())
     }
-
-    /// Builds the folder that npm publishes into `out`, whole or not at all.
-    pub(crate) fn build_package(&self, out: &Path) -> Result<()> {
-        let built = modules::build(self)?;
-        let root = &self.project.root;
-        let new = beside(out)?;
-        copy(&scripts::build(self)?, new.path())?;
-        copy_modules(&built, new.path())?;
-        models::copy(root, &models::list(root)?, &new.path().join("models"))?;
-        for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
-            copy_file(&root.join(licence), &new.path().join(licence))?;
-        }
-        replace(out, new)
+    if build == Build::Shipped {
+        minify(project, dist)?;
     }
+    add_modules(project, build, &dist.join("muse-web"))?;
+    copy_models(root, &dist.join("models"))?;
+    write_names(dist)?;
+    new.replace()?;
+    eprintln!("web: {} is up to date", out.display());
+    Ok(())
 }
 
-/// The modules with their glue and types.
-fn copy_modules(built: &[(&str, PathBuf)], folder: &Path) -> Result<()> {
-    for (name, from) in built {
-        copy(from, &folder.join(name))?;
+/// Puts the npm package into `out`, whole or not at all.
+pub(crate) fn package(project: &Project, out: &Path) -> Result<()> {
+    let new = New::beside(out)?;
+    let (root, folder) = (&project.root, &new.path());
+    copy(&root.join("web/js"), folder)?;
+    minify(project, folder)?;
+    add_modules(project, Build::Shipped, folder)?;
+    copy_models(root, &folder.join("models"))?;
+    for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        copy_file(&root.join(licence), &folder.join(licence))?;
+    }
+    new.replace()?;
+    println!("package: {} is up to date", out.display());
+    Ok(())
+}
+
+fn add_modules(project: &Project, build: Build, folder: &Path) -> Result<()> {
+    for name in MODULES {
+        copy(
+            &modules::build(project, name, build, &|| false)?,
+            &folder.join(name),
+        )?;
     }
     Ok(())
 }
 
+/// Makes the scripts in `folder` smaller.
+pub(crate) fn minify(project: &Project, folder: &Path) -> Result<()> {
+    let npm = tools::node_modules(project)?;
+    command::run(Command::new("node").arg(npm.join("minify.mjs")).arg(folder))
+}
+
+/// The shipped models as the page asks for them; one that does not fit its checksum is an error.
+pub(crate) fn models(root: &Path) -> Result<Value> {
+    let folder = root.join("models");
+    let mut models = Vec::new();
+    for file in files(&folder)? {
+        let Some(name) = file.strip_suffix(".muse") else {
+            continue;
+        };
+        let place = folder.join(&file);
+        let line = read(&folder.join(format!("{file}.sha256")))?;
+        let sha256 = line.split_whitespace().next().unwrap_or_default();
+        ensure!(
+            sha256_of(&place)?.as_deref() == Some(sha256),
+            "{} is damaged: its SHA-256 is not that of {file}.sha256",
+            place.display()
+        );
+        let bytes = fs::metadata(&place)?.len();
+        models.push(json!({ "name": name, "file": file, "bytes": bytes, "sha256": sha256 }));
+    }
+    if models.is_empty() {
+        bail!("there is no model in {}", folder.display());
+    }
+    Ok(models.into())
+}
+
+fn copy_models(root: &Path, to: &Path) -> Result<()> {
+    copy(&root.join("models"), to)?;
+    write(&to.join("models.json"), &format!("{}\n", models(root)?))
+}
+
+/// As trunk's hook: fills the folder that trunk is about to serve. Of what trunk put there only the script stays that reloads
+/// the page, under a word that the page's policy knows.
+pub(crate) fn for_trunk(project: &Project) -> Result<()> {
+    let given = |name: &str| std::env::var(name).with_context(|| format!("{name}: run it by trunk"));
+    let staging = PathBuf::from(given("TRUNK_STAGING_DIR")?);
+    let shipped = given("TRUNK_PROFILE")? == "release";
+    let place = staging.join("index.html");
+    let trunks = read(&place)?;
+    build(project, if shipped { Build::Shipped } else { Build::Dev }, &staging)?;
+    if let Some((_, script)) = trunks.rsplit_once("<script>") {
+        let index = read(&place)?
+            .replace("script-src ", "script-src 'nonce-trunk' ")
+            .replace("</body>", &format!("<script nonce=\"trunk\">{script}"));
+        write(&place, &index)?;
+    }
+    Ok(())
+}
+
+/// A text without the lines that hold `word`.
+fn without(text: &str, word: &str) -> String {
+    let lines = text.split_inclusive('\n');
+    lines.filter(|line| !line.contains(word)).collect()
+}
+
 /// The folders of scripts, which are named by their content, and how index.html names them.
-const FOLDERS: [(&str, &str, &str); 2] =
-    [("muse-web", "data-package=\"", "\""), ("page", "\"./", "/")];
+const FOLDERS: [(&str, &str, &str); 2] = [("data-package=\"", "muse-web", "\""), ("=\"", "page", "/")];
 
 /// Gives the folders of scripts the hashes of their content as parts of their names, so that no browser mixes what it has
 /// kept of one version with another; and the whole page a version, which it and its service worker know.
 fn write_names(dist: &Path) -> Result<()> {
     let place = dist.join("index.html");
-    let mut index = fs::read_to_string(&place).context("cannot read index.html")?;
-    for (folder, before, after) in FOLDERS {
-        let mut hash = Stamp::new(Path::new(""));
-        hash.add_path(dist, folder)?;
-        let named = format!("{folder}-{}", &hash.value()[..10]);
-        fs::rename(dist.join(folder), dist.join(&named))
-            .with_context(|| format!("cannot rename {folder}"))?;
-        let (plain, hashed) = (
-            format!("{before}{folder}{after}"),
-            format!("{before}{named}{after}"),
-        );
+    let mut index = read(&place)?;
+    for (before, folder, after) in FOLDERS {
+        let named = format!("{folder}-{}", &hash(&dist.join(folder))?[..10]);
+        fs::rename(dist.join(folder), dist.join(&named))?;
+        let plain = format!("{before}{folder}{after}");
         ensure!(index.contains(&plain), "index.html does not name {folder}");
-        index = index.replace(&plain, &hashed);
+        index = index.replace(&plain, &format!("{before}{named}{after}"));
     }
     write(&place, &index)?;
-    let version = write_precache(dist)?;
+    let version = &hash(dist)?[..16];
+    // The service worker keeps these; the element is for embedders, the page never asks for it.
+    let mut entries = Vec::new();
+    for name in files(dist)? {
+        if !name.starts_with("models/") && name != "sw.js" && !name.ends_with("/element.js") {
+            let bytes = fs::metadata(dist.join(&name))?.len();
+            entries.push(json!({ "path": name, "bytes": bytes }));
+        }
+    }
+    let precache = json!({ "version": version, "files": entries });
+    write(&dist.join("precache.json"), &format!("{precache}\n"))?;
     let unnamed = "data-version=\"\"";
     ensure!(index.contains(unnamed), "index.html has no {unnamed}");
     let versioned = format!("data-version=\"{version}\"");
     write(&place, &index.replace(unnamed, &versioned))
 }
 
-/// For the service worker: the files that the page consists of, and a name for exactly this state of them all.
-fn write_precache(dist: &Path) -> Result<String> {
-    let mut version = Stamp::new(Path::new(""));
-    let mut entries = Vec::new();
-    for name in files(dist)? {
-        let bytes = fs::read(dist.join(&name)).with_context(|| format!("cannot read {name}"))?;
-        version.add(&name, &bytes);
-        // The element is for embedders; the page never asks for it.
-        if !name.starts_with("models/") && name != "sw.js" && !name.ends_with("/element.js") {
-            entries.push(json!({ "path": name, "bytes": bytes.len() }));
-        }
+/// A hash of all files of a folder and their names.
+pub(crate) fn hash(folder: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    for name in files(folder)? {
+        let bytes = fs::read(folder.join(&name)).with_context(|| format!("cannot read {name}"))?;
+        hash.update(format!("{name} {}\n", bytes.len()));
+        hash.update(bytes);
     }
-    let version = version.value()[..16].to_owned();
-    let precache = json!({ "version": version, "files": entries });
-    write(&dist.join("precache.json"), &format!("{precache}\n"))?;
-    Ok(version)
+    Ok(format!("{:x}", hash.finalize()))
+}
+
+/// A folder that is being filled, and then takes the place of another, whole or not at all.
+pub(crate) struct New {
+    out: PathBuf,
+    temporary: TempDir,
 }
 
 /// The prefix of our temporary folders, which a killed run leaves behind.
 const TEMPORARY: &str = ".muse-web-";
 
-/// A folder on the same file system as `out`, which goes away unless it takes its place.
-fn beside(out: &Path) -> Result<TempDir> {
-    let parent = out
-        .parent()
-        .with_context(|| format!("{} has no parent folder", out.display()))?;
-    fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-    for entry in parent.read_dir()? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-            fs::remove_dir_all(entry.path())
-                .with_context(|| format!("cannot remove {}", entry.path().display()))?;
-        }
-    }
-    tempfile::Builder::new()
-        .prefix(TEMPORARY)
-        .tempdir_in(parent)
-        .with_context(|| format!("cannot write to {}", parent.display()))
-}
-
-/// Puts `new` in the place of `out`.
-fn replace(out: &Path, new: TempDir) -> Result<()> {
-    // A temporary folder is for its owner's eyes only; its contents are not to stay so.
-    let inner = new.path().join(".whole");
-    fs::create_dir(&inner)?;
-    for entry in new.path().read_dir()? {
-        let entry = entry?;
-        if entry.file_name() != ".whole" {
-            fs::rename(entry.path(), inner.join(entry.file_name()))?;
-        }
-    }
-    let old = new.path().join(".old");
-    if out.exists() {
-        fs::rename(out, &old).with_context(|| format!("cannot replace {}", out.display()))?;
-    }
-    fs::rename(&inner, out).with_context(|| format!("cannot write {}", out.display()))
-}
-
-/// Copies all files below a folder; those that begin with a dot stay behind.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    for name in files(from)? {
-        copy_file(&from.join(&name), &to.join(&name))?;
-    }
-    Ok(())
-}
-
-fn copy_file(from: &Path, to: &Path) -> Result<()> {
-    if let Some(parent) = to.parent() {
+impl New {
+    /// On the same file system as `out`, whose place it is to take.
+    pub(crate) fn beside(out: &Path) -> Result<Self> {
+        let parent = out.parent().context("not a folder of its own")?;
         fs::create_dir_all(parent)
             .with_context(|| format!("cannot create {}", parent.display()))?;
+        for entry in parent.read_dir()? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        let temporary = tempfile::Builder::new()
+            .prefix(TEMPORARY)
+            .tempdir_in(parent)
+            .with_context(|| format!("cannot write to {}", parent.display()))?;
+        let new = Self {
+            out: out.to_owned(),
+            temporary,
+        };
+        // The temporary folder is for its owner's eyes only; what lies in it is not.
+        fs::create_dir(new.path())?;
+        Ok(new)
     }
-    fs::copy(from, to)
-        .map(|_| ())
-        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
-}
 
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    pub(crate) fn path(&self) -> PathBuf {
+        self.temporary.path().join("new")
+    }
+
+    pub(crate) fn replace(self) -> Result<()> {
+        let out = &self.out;
+        if out.exists() {
+            fs::rename(out, self.temporary.path().join("old"))
+                .with_context(|| format!("cannot replace {}", out.display()))?;
+        }
+        fs::rename(self.path(), out).with_context(|| format!("cannot write {}", out.display()))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_precache_names_the_page_and_its_version_follows_every_file() {
+    /// The names that a page with these files gets: of the package's folder, of the page's, and its version.
+    fn named(script: &str, worker: &str) -> [String; 3] {
         let dist = tempfile::tempdir().unwrap();
-        let precache = |name: &str, text: &str| -> serde_json::Value {
-            let place = dist.path().join(name);
+        let index = "<html data-package=\"muse-web\" data-version=\"\"><script src=\"page/a.js\">";
+        for (file, text) in [
+            ("page/a.js", "1"),
+            ("muse-web/muse.js", script),
+            ("muse-web/element.js", "2"),
+            ("sw.js", worker),
+            ("models/m.muse", "3"),
+            ("index.html", index),
+        ] {
+            let place = dist.path().join(file);
             fs::create_dir_all(place.parent().unwrap()).unwrap();
             fs::write(place, text).unwrap();
-            let _ = fs::remove_file(dist.path().join("precache.json"));
-            write_precache(dist.path()).unwrap();
-            let text = fs::read_to_string(dist.path().join("precache.json")).unwrap();
-            serde_json::from_str(&text).unwrap()
-        };
-        precache("index.html", "<p>");
-        precache("a/b.js", "1");
-        precache("sw.js", "2");
-        let first = precache("models/m.muse", "3");
-        assert_eq!(
-            first["files"],
-            json!([{ "path": "a/b.js", "bytes": 1 }, { "path": "index.html", "bytes": 3 }])
-        );
-        assert_eq!(first["version"].as_str().unwrap().len(), 16);
-        assert_eq!(precache("sw.js", "2"), first);
-        assert_ne!(precache("sw.js", "22")["version"], first["version"]);
-        precache("sw.js", "2");
-        assert_ne!(precache("models/m.muse", "4")["version"], first["version"]);
+        }
+        write_names(dist.path()).unwrap();
+        let text = read(&dist.path().join("index.html")).unwrap();
+        let names = ["data-package=\"", "src=\"", "data-version=\""].map(|before| {
+            let rest = text.split_once(before).expect(before).1;
+            rest.split(['"', '/']).next().unwrap().to_owned()
+        });
+        let precache = read(&dist.path().join("precache.json")).unwrap();
+        let precache: Value = serde_json::from_str(&precache).unwrap();
+        assert_eq!(precache["version"], names[2]);
+        let files = precache["files"].as_array().unwrap();
+        let mut kept: Vec<_> = files.iter().map(|f| f["path"].as_str().unwrap()).collect();
+        kept.sort_unstable();
+        let (package, page) = (format!("{}/muse.js", names[0]), format!("{}/a.js", names[1]));
+        assert_eq!(kept, ["index.html", &package, &page]);
+        assert!(dist.path().join(package).is_file());
+        names
     }
 
     #[test]
-    fn scripts_are_named_by_their_content_and_the_page_knows_its_version() {
-        let named = |script: &str| {
-            let dist = tempfile::tempdir().unwrap();
-            for (file, text) in [
-                ("page/a.js", "1"),
-                ("muse-web/muse.js", script),
-                (
-                    "index.html",
-                    "<html data-package=\"muse-web\" data-version=\"\"><script src=\"./page/a.js\">",
-                ),
-            ] {
-                let place = dist.path().join(file);
-                fs::create_dir_all(place.parent().unwrap()).unwrap();
-                fs::write(place, text).unwrap();
-            }
-            write_names(dist.path()).unwrap();
-            let text = fs::read_to_string(dist.path().join("index.html")).unwrap();
-            let part = |before: &str| {
-                let rest = text.split_once(before).expect(before).1;
-                rest.split(['"', '/']).next().unwrap().to_owned()
-            };
-            let names = [
-                part("data-package=\""),
-                part("src=\"./"),
-                part("data-version=\""),
-            ];
-            assert!(dist.path().join(&names[0]).join("muse.js").is_file());
-            assert!(dist.path().join(&names[1]).join("a.js").is_file());
-            let precache = fs::read_to_string(dist.path().join("precache.json")).unwrap();
-            for name in &names {
-                assert!(precache.contains(name.as_str()), "{name}: {precache}");
-            }
-            names
-        };
-        let (one, other) = (named("1"), named("2"));
-        assert_eq!(one, named("1"));
-        assert_ne!(one[0], other[0]);
-        assert_eq!(one[1], other[1]);
+    fn scripts_are_named_by_their_content_and_the_version_follows_every_file() {
+        let one = named("1", "x");
+        assert_eq!(one, named("1", "x"));
+        let [package, page, version] = named("2", "x");
+        assert_ne!((&one[0], &one[2]), (&package, &version));
+        assert_eq!(one[1], page);
+        let other = named("1", "y");
+        assert_eq!(one[..2], other[..2]);
         assert_ne!(one[2], other[2]);
     }
 
@@ -303,13 +291,35 @@ mod tests {
         let out = parent.path().join("some/out");
         for file in ["first", "second"] {
             // What a killed run leaves behind goes.
-            let killed = beside(&out).unwrap().keep();
-            write(&killed.join("half"), "ha").unwrap();
-            let new = beside(&out).unwrap();
+            let killed = New::beside(&out).unwrap();
+            write(&killed.path().join("half"), "ha").unwrap();
+            std::mem::forget(killed);
+            let new = New::beside(&out).unwrap();
             write(&new.path().join(file), file).unwrap();
-            replace(&out, new).unwrap();
+            new.replace().unwrap();
             assert_eq!(files(&out).unwrap(), [file]);
             assert_eq!(out.parent().unwrap().read_dir().unwrap().count(), 1);
         }
+    }
+
+    #[test]
+    fn the_package_has_the_workspaces_version() {
+        let manifest: Value = serde_json::from_str(include_str!("../../web/js/package.json")).unwrap();
+        assert_eq!(manifest["version"], env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
+    fn a_model_that_is_damaged_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("models");
+        fs::create_dir(&folder).unwrap();
+        assert!(models(root.path()).unwrap_err().to_string().contains("no model"));
+        fs::write(folder.join("m.muse"), "model").unwrap();
+        let right = "9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4";
+        write(&folder.join("m.muse.sha256"), &format!("{right}  m.muse\n")).unwrap();
+        let listed = json!([{ "name": "m", "file": "m.muse", "bytes": 5, "sha256": right }]);
+        assert_eq!(models(root.path()).unwrap(), listed);
+        fs::write(folder.join("m.muse"), "mode1").unwrap();
+        assert!(models(root.path()).unwrap_err().to_string().contains("damaged"));
     }
 }

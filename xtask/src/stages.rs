@@ -1,42 +1,31 @@
 //! `cargo xtask test`: every check of the project, timed.
 
-mod count;
-
 use std::{
     path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::{
     command::{self, cargo},
-    package,
+    modules::Build,
     project::{self, Project},
-    site::{SHIPPED, Site},
-    sizes,
-    tools::{browser, vulkan},
-    tree, weights,
+    site, tools, tree, weights,
 };
-use count::Count;
 
-/// What a stage came to.
-enum Outcome {
-    Passed,
-    /// It could not run here, and why.
-    Skipped(String),
-    Failed(String),
-}
+/// What is missing on this machine for a stage to run; no fault of the code's.
+#[derive(Debug)]
+struct Missing(anyhow::Error);
 
-impl From<Result<()>> for Outcome {
-    fn from(result: Result<()>) -> Self {
-        match result {
-            Ok(()) => Self::Passed,
-            Err(error) => Self::Failed(format!("{error:#}")),
-        }
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.0)
     }
 }
+
+impl std::error::Error for Missing {}
 
 /// One run of the checks.
 struct Checks {
@@ -44,64 +33,63 @@ struct Checks {
     weights: PathBuf,
     /// Nobody watches: nothing may be skipped, nor Cargo.lock changed.
     ci: bool,
-    /// Whether the machine has software Vulkan, once that has been looked for.
-    vulkan: Option<Result<(), String>>,
-    count: Count,
 }
 
-type Stage = fn(&mut Checks) -> Outcome;
+type Stage = fn(&Checks) -> Result<()>;
 
 const STAGES: [(&str, Stage); 11] = [
     ("format", Checks::format),
     ("tree", Checks::tree),
     ("weights", Checks::weights),
-    ("vulkan", Checks::vulkan),
     ("clippy", Checks::clippy),
     ("tests", Checks::tests),
     ("gpu", Checks::gpu),
     ("docs", Checks::docs),
     ("web", Checks::web),
     ("sizes", Checks::sizes),
+    ("trunk", Checks::trunk),
     ("browser", Checks::browser),
 ];
 
+/// What the stages are called, in their order.
+pub(crate) fn names() -> [&'static str; STAGES.len()] {
+    STAGES.map(|(name, _)| name)
+}
+
 /// Runs all stages, or those with the given names, and sums up.
-pub(crate) fn run(project: &Project, names: &[&str]) -> Result<()> {
-    for name in names {
-        if !STAGES.iter().any(|(stage, _)| stage == name) {
-            let all: Vec<_> = STAGES.iter().map(|(stage, _)| *stage).collect();
-            bail!("no stage is called `{name}`; there are {}", all.join(", "));
-        }
-    }
-    let mut checks = Checks {
+pub(crate) fn run(project: &Project, names: &[String]) -> Result<()> {
+    let checks = Checks {
         project: project.clone(),
         weights: project.weights()?,
         ci: project::on_ci(),
-        vulkan: None,
-        count: Count::default(),
     };
     let start = Instant::now();
-    let mut summary = Vec::new();
+    let (mut summary, mut failures) = (Vec::new(), 0);
     for (name, stage) in STAGES {
-        if !names.is_empty() && !names.contains(&name) {
+        if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
             continue;
         }
         eprintln!("\n=== {name}");
         let began = Instant::now();
-        let outcome = match stage(&mut checks) {
-            Outcome::Skipped(why) if checks.ci => {
-                Outcome::Failed(format!("skipped, which CI does not allow: {why}"))
+        let outcome = match stage(&checks) {
+            Ok(()) => "passed".to_owned(),
+            Err(error) if error.is::<Missing>() && !checks.ci => format!("SKIPPED: {error:#}"),
+            Err(error) => {
+                failures += 1;
+                format!("FAILED: {error:#}")
             }
-            outcome => outcome,
         };
-        match &outcome {
-            Outcome::Passed => {}
-            Outcome::Skipped(why) => eprintln!("SKIPPED {name}: {why}"),
-            Outcome::Failed(why) => eprintln!("FAILED {name}: {why}"),
+        if outcome != "passed" {
+            eprintln!("{name} {outcome}");
         }
-        summary.push((name, outcome, began.elapsed()));
+        summary.push(format!("{name:<8} {:>12}  {outcome}", minutes(began.elapsed())));
     }
-    checks.sum_up(&summary, start.elapsed())
+    println!("\n=== summary\n{}", summary.join("\n"));
+    println!("{:<8} {:>12}", "total", minutes(start.elapsed()));
+    if failures > 0 {
+        bail!("{failures} of {} stages failed", summary.len());
+    }
+    Ok(())
 }
 
 impl Checks {
@@ -114,150 +102,113 @@ impl Checks {
         cargo
     }
 
-    fn format(&mut self) -> Outcome {
-        command::run(self.cargo("fmt").args(["--all", "--check"])).into()
+    fn format(&self) -> Result<()> {
+        command::run(self.cargo("fmt").args(["--all", "--check"]))
     }
 
-    fn tree(&mut self) -> Outcome {
-        tree::check(&self.project.root).into()
+    fn tree(&self) -> Result<()> {
+        tree::check(&self.project.root)
     }
 
-    fn weights(&mut self) -> Outcome {
-        weights::ensure(&self.weights, None).into()
+    fn weights(&self) -> Result<()> {
+        weights::ensure(&self.weights)
     }
 
-    fn vulkan(&mut self) -> Outcome {
-        let found = vulkan::ensure().map_err(|error| format!("{error:#}"));
-        self.vulkan = Some(found.clone());
-        match found {
-            Ok(()) => Outcome::Passed,
-            Err(why) => Outcome::Skipped(why),
-        }
-    }
-
-    fn clippy(&mut self) -> Outcome {
+    fn clippy(&self) -> Result<()> {
         command::run(
             self.cargo("clippy")
                 .args(["--release", "--workspace", "--all-targets"])
                 .args(["--", "-D", "warnings"]),
         )
-        .into()
     }
 
-    fn tests(&mut self) -> Outcome {
-        let mut cargo = self.cargo("test");
-        cargo
-            .args(["--release", "--workspace", "--no-fail-fast"])
-            .env("MUSE_TEST_DEVICE", "flex")
-            // They have a stage of their own.
-            .env("MUSE_BROWSER", "0");
-        command::run_lines(&mut cargo, |line| self.count.add(line)).into()
+    fn tests(&self) -> Result<()> {
+        command::run(
+            self.cargo("test")
+                .args(["--release", "--workspace", "--no-fail-fast"])
+                .env("MUSE_TEST_DEVICE", "flex")
+                // They have a stage of their own.
+                .env("MUSE_BROWSER", "0"),
+        )
     }
 
     /// The golden tests once more, on Vulkan in software: the kernels that a GPU runs, on any machine.
-    fn gpu(&mut self) -> Outcome {
-        if self.vulkan.is_none() {
-            self.vulkan();
-        }
-        if let Some(Err(why)) = &self.vulkan {
-            return Outcome::Skipped(why.clone());
-        }
-        let mut cargo = self.cargo("test");
-        cargo
-            .args(["--release", "--workspace", "--no-fail-fast"])
-            .args(["--test", "golden*"])
-            .env("MUSE_TEST_DEVICE", "wgpu")
-            .env("MUSE_TEST_GPU", "1")
-            .env("CUBECL_WGPU_DEFAULT_DEVICE", "Cpu");
-        command::run_lines(&mut cargo, |line| self.count.add(line)).into()
+    fn gpu(&self) -> Result<()> {
+        tools::vulkan().map_err(Missing)?;
+        command::run(
+            self.cargo("test")
+                .args(["--release", "--workspace", "--no-fail-fast"])
+                .args(["--test", "golden*"])
+                .env("MUSE_TEST_DEVICE", "wgpu")
+                .env("MUSE_TEST_GPU", "1")
+                .env("CUBECL_WGPU_DEFAULT_DEVICE", "Cpu"),
+        )
     }
 
-    fn docs(&mut self) -> Outcome {
+    fn docs(&self) -> Result<()> {
         // The whole workspace, since a part of it would build burn again with fewer features.
         command::run(
             self.cargo("doc")
                 .args(["--release", "--workspace", "--no-deps"])
                 .env("RUSTDOCFLAGS", "-D warnings"),
         )
-        .into()
-    }
-
-    /// The tools of the web stages; that they are missing is no fault of the code's.
-    fn site(&self) -> Result<Site, Outcome> {
-        Site::new(&self.project, SHIPPED).map_err(|error| Outcome::Skipped(format!("{error:#}")))
     }
 
     /// Both modules, the page and the package, as they are shipped.
-    fn web(&mut self) -> Outcome {
-        let site = match self.site() {
-            Ok(site) => site,
-            Err(outcome) => return outcome,
-        };
-        let folder = package::folder(&self.project);
-        site.build(&site.dist())
-            .and_then(|()| site.build_package(&folder))
-            .and_then(|()| package::check(&self.project, &folder))
-            .into()
+    fn web(&self) -> Result<()> {
+        tools::node_modules(&self.project).map_err(Missing)?;
+        tools::wasm_target().map_err(Missing)?;
+        let (dist, package) = site::places(&self.project);
+        site::build(&self.project, Build::Shipped, &dist)?;
+        site::package(&self.project, &package)
     }
 
-    fn sizes(&mut self) -> Outcome {
-        match self.site() {
-            Ok(site) => sizes::run(&site, false).into(),
-            Err(outcome) => outcome,
+    /// What a visitor loads, beside the limits in xtask/npm/package.json.
+    fn sizes(&self) -> Result<()> {
+        let npm = tools::node_modules(&self.project).map_err(Missing)?;
+        let program = npm.join("node_modules/size-limit/bin.js");
+        command::run(Command::new("node").current_dir(&npm).arg(program))
+    }
+
+    /// Trunk makes the same page.
+    fn trunk(&self) -> Result<()> {
+        let trunk = tools::trunk(&self.project).map_err(Missing)?;
+        let folder = tempfile::tempdir()?;
+        command::run(
+            Command::new(trunk)
+                .current_dir(&self.project.root)
+                .args(["build", "--release", "--offline", "--dist"])
+                .arg(folder.path())
+                .env("CARGO_TARGET_DIR", &self.project.target)
+                // Trunk takes this variable for an option of its own and stops at most of its values.
+                .env_remove("NO_COLOR"),
+        )?;
+        let (dist, _) = site::places(&self.project);
+        let contents = |folder| site::hash(folder).context("the page");
+        if contents(folder.path())? != contents(&dist)? {
+            bail!("trunk's page is not that of build-web");
         }
+        Ok(())
     }
 
     /// The page and the package in a real browser, as the stage `web` left them.
-    fn browser(&mut self) -> Outcome {
-        let browser = match browser::ensure() {
-            Ok(browser) => browser,
-            Err(error) => return Outcome::Skipped(format!("{error:#}")),
-        };
-        let dist = match self.web() {
-            Outcome::Passed => Site::dist_of(&self.project, SHIPPED),
-            other => return other,
-        };
-        let mut cargo = self.cargo("test");
-        cargo
-            .args(["--release", "--workspace", "--test", "browser"])
-            // One browser at a time: they share the processor, and some tests measure time.
-            .args(["--", "--test-threads=1"])
-            .env("MUSE_BROWSER", "1")
-            .env("MUSE_DIST", dist)
-            .env("MUSE_PACKAGE", package::folder(&self.project))
-            .env("MUSE_NPM", self.project.target.join("npm"))
-            .env("CHROME", browser.chrome)
-            .env("CHROMEDRIVER", browser.driver);
-        command::run_lines(&mut cargo, |line| self.count.add(line)).into()
-    }
-
-    fn sum_up(&self, summary: &[(&str, Outcome, Duration)], total: Duration) -> Result<()> {
-        println!("\n=== summary");
-        for (name, outcome, time) in summary {
-            let (word, why) = match outcome {
-                Outcome::Passed => ("passed", String::new()),
-                Outcome::Skipped(why) => ("SKIPPED", format!("  {why}")),
-                Outcome::Failed(why) => ("FAILED", format!("  {why}")),
-            };
-            println!("{name:<8} {word:<8} {:>9}{why}", minutes(*time));
-        }
-        println!("{:<17} {:>9}", "total", minutes(total));
-        let Count {
-            passed,
-            failed,
-            ignored,
-        } = self.count;
-        if passed + failed + ignored > 0 {
-            println!("{passed} passed, {failed} failed, {ignored} skipped");
-        }
-        let failures = summary
-            .iter()
-            .filter(|(_, outcome, _)| matches!(outcome, Outcome::Failed(_)))
-            .count();
-        if failures > 0 {
-            bail!("{failures} of {} stages failed", summary.len());
-        }
-        Ok(())
+    fn browser(&self) -> Result<()> {
+        let browser = tools::browser().map_err(Missing)?;
+        let npm = tools::node_modules(&self.project).map_err(Missing)?;
+        let (dist, package) = site::places(&self.project);
+        self.web()?;
+        command::run(
+            self.cargo("test")
+                .args(["--release", "--workspace", "--test", "browser"])
+                // One browser at a time: they share the processor, and some tests measure time.
+                .args(["--", "--test-threads=1"])
+                .env("MUSE_BROWSER", "1")
+                .env("MUSE_DIST", dist)
+                .env("MUSE_PACKAGE", package)
+                .env("MUSE_NPM", npm)
+                .env("CHROME", browser.chrome)
+                .env("CHROMEDRIVER", browser.driver),
+        )
     }
 }
 

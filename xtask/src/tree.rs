@@ -12,8 +12,8 @@ const MIB: u64 = 1 << 20;
 const FILE_LIMIT: u64 = MIB;
 const MODEL_LIMIT: u64 = 40_000_000;
 
-/// Top folders that exist on somebody's machine and nowhere else.
-const MACHINE_FOLDERS: [&str; 6] = ["home", "Users", "root", "work", "farm", "mnt"];
+/// Folders of the users of a machine.
+const HOMES: [&str; 3] = ["/home/", "/Users/", "/root/"];
 
 /// Checks every file that git has or would add; lists all faults before it fails.
 pub(crate) fn check(root: &Path) -> Result<()> {
@@ -30,7 +30,8 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         }
         faults.extend(size_fault(name, metadata.len()));
         let bytes = fs::read(&path).with_context(|| format!("cannot read {name}"))?;
-        faults.extend(path_faults(name, &bytes));
+        let place = root.to_string_lossy();
+        faults.extend(path_faults(name, &bytes, &place));
         if name.starts_with("models/") {
             faults.extend(model_faults(root, name, metadata.len(), &bytes)?);
         }
@@ -80,31 +81,25 @@ fn size_fault(name: &str, bytes: u64) -> Option<String> {
     (bytes > limit).then(|| format!("{name}: {bytes} bytes, the limit is {limit}"))
 }
 
-/// Absolute paths of a machine in a text file, by line.
-fn path_faults(name: &str, bytes: &[u8]) -> Vec<String> {
+/// Absolute paths of a machine in a text file, by line: below somebody's home, or in this checkout.
+fn path_faults(name: &str, bytes: &[u8], root: &str) -> Vec<String> {
     if bytes.contains(&0) {
         return Vec::new();
     }
     let text = String::from_utf8_lossy(bytes);
     text.lines()
         .enumerate()
-        .filter(|(_, line)| has_machine_path(line))
+        .filter(|(_, line)| line.contains(&format!("{root}/")) || has_home(line))
         .map(|(i, _)| format!("{name}:{}: an absolute path of somebody's machine", i + 1))
         .collect()
 }
 
-fn has_machine_path(line: &str) -> bool {
-    line.match_indices('/').any(|(at, _)| {
-        let continues = line[..at]
-            .chars()
-            .next_back()
-            .is_some_and(|c| c.is_alphanumeric() || "_.-/})".contains(c));
-        !continues
-            && MACHINE_FOLDERS.iter().any(|folder| {
-                line[at + 1..]
-                    .strip_prefix(folder)
-                    .is_some_and(|rest| rest.starts_with('/'))
-            })
+fn has_home(line: &str) -> bool {
+    HOMES.iter().any(|home| {
+        line.match_indices(home).any(|(at, _)| {
+            let before = line[..at].chars().next_back();
+            !before.is_some_and(|c| c.is_alphanumeric() || "_.-/})".contains(c))
+        })
     })
 }
 
@@ -137,18 +132,20 @@ mod tests {
     #[test]
     fn machine_paths_are_found_and_other_paths_are_not() {
         for (folder, rest) in [("home", "me/x"), ("Users", "me"), ("root", ".cache")] {
-            assert!(has_machine_path(&format!("data = \"/{folder}/{rest}\"")));
-            assert!(has_machine_path(&format!("/{folder}/{rest}")));
+            assert!(has_home(&format!("data = \"/{folder}/{rest}\"")));
+            assert!(has_home(&format!("/{folder}/{rest}")));
         }
         for line in [
             "see https://example.org/home/page",
-            concat!("${HOME}/", "work/x"),
             "$HOME/.cache",
-            "../work/x and ./home/y",
+            "../home/x and ./home/y",
             "a /homely/ word, 1/root/2",
         ] {
-            assert!(!has_machine_path(line), "{line}");
+            assert!(!has_home(line), "{line}");
         }
+        let faults = |text: &str| path_faults("a", text.as_bytes(), "/some/checkout");
+        assert_eq!(faults("see\n/some/checkout/core").len(), 1);
+        assert_eq!(faults("see /some/check").len(), 0);
     }
 
     #[test]

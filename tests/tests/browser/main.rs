@@ -18,6 +18,7 @@ mod module;
 mod monkey;
 mod parity;
 mod pictures;
+mod preview;
 mod privacy;
 mod save_data;
 mod smooth;

@@ -8,51 +8,37 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{command, project::Project, stamp::Stamp};
+use crate::{
+    command,
+    project::{Project, copy},
+};
 
 /// The oldest Node.js that the pinned packages run on.
 const NODE: (u32, u32) = (20, 19);
 
-/// Installs the pinned packages, unless they are there; returns the folder that holds `node_modules`.
-pub(crate) fn ensure(project: &Project) -> Result<PathBuf> {
+/// Installs the pinned packages, unless they are there; returns the folder that holds `node_modules` and the files of xtask/npm.
+pub(crate) fn node_modules(project: &Project) -> Result<PathBuf> {
     check_node()?;
-    let folder = project.target.join("npm");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let mut stamp = Stamp::new(&folder.join(".installed"));
-    let mut files = Vec::new();
-    for name in ["package.json", "package-lock.json"] {
-        let bytes = fs::read(project.root.join("xtask/npm").join(name))
-            .with_context(|| format!("cannot read xtask/npm/{name}"))?;
-        stamp.add(name, &bytes);
-        files.push((name, bytes));
+    let (from, to) = (project.root.join("xtask/npm"), project.target.join("npm"));
+    let locked = |folder: &Path| fs::read(folder.join("package-lock.json")).ok();
+    // npm writes the hidden file when all packages are there.
+    let whole = to.join("node_modules/.package-lock.json").is_file();
+    let fresh = whole && locked(&from) == locked(&to);
+    copy(&from, &to)?;
+    if !fresh {
+        // No package of ours needs its install script, so none may run.
+        command::run(npm(&to).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]))
+            .context("the packages of xtask/npm could not be installed")?;
     }
-    if stamp.is_fresh() && folder.join("node_modules").is_dir() {
-        return Ok(folder);
-    }
-    stamp.clear()?;
-    for (name, bytes) in files {
-        fs::write(folder.join(name), bytes).with_context(|| format!("writing {name}"))?;
-    }
-    // No package of ours needs its install script, so none may run.
-    command::run(npm(&folder).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]))
-        .context("the packages of xtask/npm could not be installed")?;
-    stamp.write()?;
-    Ok(folder)
+    Ok(to)
 }
 
 /// npm, in `folder`.
-pub(crate) fn npm(folder: &Path) -> Command {
+fn npm(folder: &Path) -> Command {
     let mut npm = Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" });
     npm.current_dir(folder)
         .env("npm_config_update_notifier", "false");
     npm
-}
-
-/// Node.js with a script.
-pub(crate) fn node(script: &Path) -> Command {
-    let mut node = Command::new("node");
-    node.arg(script);
-    node
 }
 
 fn check_node() -> Result<()> {
@@ -63,12 +49,10 @@ fn check_node() -> Result<()> {
     let Some(version) = command::output("node", &["--version"]) else {
         bail!("node is missing; install {wanted}");
     };
-    let version = version.trim();
-    if parse(version).is_none_or(|version| version < NODE) {
-        bail!("node is {version}; install {wanted}");
+    if parse(version.trim()).is_none_or(|version| version < NODE) {
+        bail!("node is {}; install {wanted}", version.trim());
     }
-    let npm = npm(Path::new("."));
-    if command::output(npm.get_program(), &["--version"]).is_none() {
+    if command::output(npm(Path::new(".")).get_program(), &["--version"]).is_none() {
         bail!("npm is missing; install {wanted}");
     }
     Ok(())

@@ -1,0 +1,190 @@
+//! The WebAssembly modules: one for the CPU, one for WebGPU.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::{
+    command::{self, cargo},
+    progress,
+    project::{self, Project, files, read, write},
+    site::{New, minify},
+    tools,
+};
+
+/// The modules by their devices, each a crate in `web`, the sooner ready one first.
+pub(crate) const MODULES: [&str; 2] = ["cpu", "webgpu"];
+
+/// How a module is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// Soon ready.
+    Dev,
+    /// Small, as visitors get it.
+    Shipped,
+}
+
+impl Build {
+    /// Cargo's profile, and its folder.
+    fn profile(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Dev => ("dev", "debug"),
+            Self::Shipped => ("web", "web"),
+        }
+    }
+}
+
+/// What a module depends on. Cargo would know, but thinks that all of a fresh clone has changed.
+const SOURCES: [&str; 8] = [
+    ".cargo",
+    "Cargo.lock",
+    "Cargo.toml",
+    "core",
+    "web",
+    "xtask/npm/minify.mjs",
+    "xtask/npm/package-lock.json",
+    "xtask/src/modules.rs",
+];
+
+/// What rustc may use for this target, and nothing that a browser with SIMD might lack.
+const OPTIMISE: [&str; 13] = [
+    "-Oz",
+    "--enable-simd",
+    "--enable-bulk-memory",
+    "--enable-bulk-memory-opt",
+    "--enable-call-indirect-overlong",
+    "--enable-multivalue",
+    "--enable-mutable-globals",
+    "--enable-nontrapping-float-to-int",
+    "--enable-reference-types",
+    "--enable-sign-ext",
+    "--strip-debug",
+    "--strip-producers",
+    "--strip-target-features",
+];
+
+/// Builds a module unless it is up to date; returns the folder with its script and its binary.
+///
+/// `stopped` ends it, in an error.
+pub(crate) fn build(
+    project: &Project,
+    name: &str,
+    build: Build,
+    stopped: &dyn Fn() -> bool,
+) -> Result<PathBuf> {
+    let folder = place(project, name, build);
+    let made_of = sources(&project.root)?;
+    if read(&folder.join(".sources")).is_ok_and(|known| known == made_of) {
+        return Ok(folder);
+    }
+    let wasm = compile(project, name, build, stopped)?;
+    let new = New::beside(&folder)?;
+    Bindgen::new()
+        .input_path(wasm)
+        .web(true)?
+        .typescript(false)
+        .out_name("muse_web")
+        .generate(new.path())
+        .context("wasm-bindgen")?;
+    if build == Build::Shipped {
+        optimise(project, &new.path())?;
+        minify(project, &new.path())?;
+    }
+    write(&new.path().join(".sources"), &made_of)?;
+    new.replace()?;
+    Ok(folder)
+}
+
+/// Where the module lies.
+pub(crate) fn place(project: &Project, name: &str, build: Build) -> PathBuf {
+    let (profile, _) = build.profile();
+    let site = project.target.join("site");
+    site.join(format!("{name}-{profile}"))
+}
+
+/// A hash of all that a module is made of; where the checkout lies is no matter.
+fn sources(root: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(command::output("rustc", &["-vV"]).context("rustc does not run")?);
+    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
+        hash.update(std::env::var(variable).unwrap_or_default());
+    }
+    for source in SOURCES {
+        let place = root.join(source);
+        let names = match place.is_dir() {
+            true => files(&place)?,
+            false => vec![String::new()],
+        };
+        for name in names {
+            // What the browser gets beside the module is no part of it.
+            if source == "web" && (name.starts_with("js/") || name.starts_with("page/")) {
+                continue;
+            }
+            let path = if name.is_empty() { place.clone() } else { place.join(&name) };
+            let bytes = fs::read(&path).with_context(|| format!("cannot read {source}/{name}"))?;
+            write!(hash, "\n{source}/{name} {}\n", bytes.len())?;
+            hash.update(bytes);
+        }
+    }
+    Ok(format!("{:x}", hash.finalize()))
+}
+
+fn compile(
+    project: &Project,
+    name: &str,
+    build: Build,
+    stopped: &dyn Fn() -> bool,
+) -> Result<PathBuf> {
+    tools::wasm_target()?;
+    let (profile, folder) = build.profile();
+    let mut cargo = cargo(&project.root);
+    cargo
+        .args(["build", "--profile", profile, "--target", tools::WASM])
+        .args(["--package", &format!("muse-web-{name}")])
+        .args(["--config", &without_home()?])
+        .arg("--target-dir")
+        .arg(&project.target);
+    if project::on_ci() {
+        cargo.arg("--locked");
+    }
+    progress::run(&mut cargo, &format!("{name} module"), stopped)?;
+    let built = project.target.join(tools::WASM).join(folder);
+    Ok(built.join(format!("muse_web_{name}.wasm")))
+}
+
+/// A setting of cargo's, added to those of `.cargo/config.toml`: panics name the dependencies' files, which else would
+/// tell everybody where the builder's home lies.
+fn without_home() -> Result<String> {
+    let home = match std::env::var_os("CARGO_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => std::env::home_dir()
+            .context("there is no home folder, and CARGO_HOME is not set")?
+            .join(".cargo"),
+    };
+    let Some(home) = home.to_str() else {
+        bail!("{} is not Unicode", home.display());
+    };
+    let flags = serde_json::json!([format!("--remap-path-prefix={home}=cargo")]);
+    Ok(format!("target.{}.rustflags={flags}", tools::WASM))
+}
+
+fn optimise(project: &Project, folder: &Path) -> Result<()> {
+    let npm = tools::node_modules(project)?;
+    let (bound, optimised) = (folder.join("muse_web_bg.wasm"), folder.join("optimised"));
+    command::run(
+        Command::new("node")
+            .arg(npm.join("node_modules/binaryen/bin/wasm-opt"))
+            .args(OPTIMISE)
+            .arg(&bound)
+            .arg("--output")
+            .arg(&optimised),
+    )?;
+    fs::rename(&optimised, &bound).context("wasm-opt wrote nothing")
+}
