@@ -197,42 +197,11 @@ pub fn put_answer(object: &mut Map<String, Value>, tagged: &Tagged, has_entities
         object.shift_remove(label);
     }
     if has_entities {
-        let entities = tagged.entities.iter().map(entity_json).collect();
-        object.insert("entities".into(), Value::Array(entities));
+        object.insert("entities".into(), json!(tagged.entities));
     }
     if let Some(sentiment) = &tagged.sentiment {
-        object.insert("sentiment".into(), sentiment_json(sentiment));
+        object.insert("sentiment".into(), json!(sentiment));
     }
-}
-
-fn entity_json(entity: &Entity) -> Value {
-    json!({
-        "type": entity.kind,
-        "text": entity.text,
-        "start": entity.start,
-        "end": entity.end,
-        "first_word": entity.first_word,
-        "last_word": entity.last_word,
-        "score": rounded(entity.score),
-    })
-}
-
-fn sentiment_json(sentiment: &Sentiment) -> Value {
-    let probabilities: Map<String, Value> = sentiment
-        .probabilities
-        .iter()
-        .map(|(label, score)| (label.clone(), rounded(*score)))
-        .collect();
-    json!({
-        "label": sentiment.label,
-        "score": rounded(sentiment.score),
-        "probabilities": probabilities,
-    })
-}
-
-/// Six decimals: an f32 holds no more, and its nearest f64 prints as a string of noise.
-fn rounded(score: f32) -> Value {
-    json!((f64::from(score) * 1e6).round() / 1e6)
 }
 
 /// Writes a file beside its place, then renames it there: nobody ever sees half of it.

@@ -1,7 +1,12 @@
 // A caption with its entities marked, a slice at a time, so that a long one keeps nobody waiting.
 const SLICE = 4000; // characters
 
-/** Where a slice from `at` ends: after a line, else after a word, and never within a pair of surrogates. */
+/**
+ * Where a slice from `at` ends: after a line, else after a word, and never within a pair of surrogates.
+ *
+ * @param {string} caption
+ * @param {number} at
+ */
 function cut(caption, at) {
   const end = at + SLICE;
   if (end >= caption.length) return caption.length;
@@ -9,12 +14,19 @@ function cut(caption, at) {
     const found = caption.lastIndexOf(mark, end) + 1;
     if (found > at + SLICE / 2) return found;
   }
-  return end + (caption.codePointAt(end - 1) > 0xffff);
+  return end + /** @type {any} */ (/** @type {number} */ (caption.codePointAt(end - 1)) > 0xffff);
 }
 
 /**
  * Puts the caption into `parent`; `mark(entity)` gives an entity's element. The first slice is there at once, the others follow
  * until the signal fires. Each is a block of its own: the browser need not lay out what is not in view.
+ *
+ * @template {import("./muse.js").Span} E
+ * @param {HTMLElement} parent
+ * @param {string} caption
+ * @param {E[]} entities
+ * @param {(entity: E) => Node} mark
+ * @param {AbortSignal} [signal]
  */
 export async function draw(parent, caption, entities, mark, signal) {
   parent.replaceChildren();
@@ -24,7 +36,7 @@ export async function draw(parent, caption, entities, mark, signal) {
     const block = parent.ownerDocument.createElement("div");
     block.className = "slice";
     // The first decides for all, as if they were one.
-    block.dir = at ? getComputedStyle(parent.firstChild).direction : "auto";
+    block.dir = at ? getComputedStyle(/** @type {Element} */ (parent.firstChild)).direction : "auto";
     for (; next < entities.length && entities[next].start < end; next++) {
       const entity = entities[next];
       block.append(caption.slice(at, entity.start), mark(entity));

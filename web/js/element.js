@@ -1,10 +1,22 @@
+/// <reference path="./globals.ts" preserve="true" />
 // <muse-tagger>: a caption, a picture and what is named in them, as a tag.
 import { draw } from "./draw.js";
 import { Muse, MuseError } from "./muse.js";
 
+/**
+ * @import { Device, DeviceChange, DeviceChoice, Entity, ModelInfo, Picture, Progress, TagResult } from "./muse.js"
+ *
+ * @typedef {object} MuseTaggerEventMap
+ * @property {CustomEvent<{ device: Device, info: ModelInfo, source: Muse["source"] }>} muse-ready
+ * @property {CustomEvent<Progress>} muse-progress
+ * @property {CustomEvent<TagResult>} muse-result
+ * @property {CustomEvent<MuseError>} muse-error
+ * @property {CustomEvent<DeviceChange>} muse-devicechange
+ */
+
 // Slots instead of wired words: a page in another language puts its own. Made piece by piece: a page with Trusted Types takes no
 // HTML from us.
-const slot = (name, words) => make("slot", { name }, words);
+const slot = (/** @type {string} */ name, /** @type {string} */ words) => make("slot", { name }, words);
 const tree = () => [
   make("label", {}, slot("caption-label", "Caption"), make("textarea", { part: "caption", rows: 3, dir: "auto" })),
   make("label", {}, slot("picture-label", "Picture"), make("input", { part: "file", type: "file", accept: "image/*" })),
@@ -16,6 +28,7 @@ const tree = () => [
   make("p", { part: "live", role: "status" }),
 ];
 
+/** @param {string} tag @param {Record<string, any>} attributes @param {(Node | string)[]} children */
 function make(tag, attributes, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -45,43 +58,60 @@ small{margin-inline-start:.4em;font-weight:600}
 
 const LONG = 8; // parts; a caption of more shows how far it is
 const sheets = new WeakMap(); // by document, since one of another's is not taken
-const percent = (score) => `${Math.round(100 * score)} %`;
+const percent = (/** @type {number} */ score) => `${Math.round(100 * score)} %`;
 
-/** A screen reader would read the same words once more. */
+/** A screen reader would read the same words once more. @param {Element} element @param {string} text */
 function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** What an entity holds is only ever text, and turns nothing around it. */
+/** What an entity holds is only ever text, and turns nothing around it. @param {Entity} entity */
 const marked = ({ type, text, score }) =>
   make("mark", { part: `entity entity-${type.toLowerCase()}`, "data-type": type },
     make("bdi", {}, text), make("small", { part: "type" }, `${type} ${percent(score)}`));
 
+/** `<muse-tagger src="model.muse" device="auto" caption="…" sha256="…" name="…">`. In a form, its value is the caption. */
 // Where there are no elements, as on a server that renders pages, it can at least be imported.
-export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
+export class MuseTagger extends (/** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class {})) {
+  /** @internal */
   static formAssociated = true;
+  /** @internal */
   static observedAttributes = ["src", "sha256", "device", "caption"];
 
   #internals = this.attachInternals?.();
+  /** @type {Record<string, any>} */
   #parts = {};
+  /** @type {Record<string, unknown>} */
   #early = {}; // what was set before this module was loaded: it counts for more than the attributes
+  /** @type {Picture | null} */
   #image = null;
+  /** @type {Muse | undefined} */
   #muse;
+  /** @type {AbortController | undefined} */
   #loading;
+  /** @type {AbortController | undefined} */
   #tagging;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
+  /**
+   * The last result; `null` while there is nothing to tag.
+   *
+   * @readonly
+   * @type {TagResult | null}
+   */
   result = null;
 
   constructor() {
     super();
     this.attachShadow({ mode: "open", delegatesFocus: true }).append(...tree());
     this.adoptedCallback();
-    for (const element of this.shadowRoot.querySelectorAll("[part]")) this.#parts[element.getAttribute("part")] = element;
-    for (const name of ["caption", "image"]) {
+    for (const element of /** @type {ShadowRoot} */ (this.shadowRoot).querySelectorAll("[part]"))
+      this.#parts[/** @type {string} */ (element.getAttribute("part"))] = element;
+    for (const name of /** @type {const} */ (["caption", "image"])) {
       if (!Object.hasOwn(this, name)) continue;
       this.#early[name] = this[name];
-      delete this[name];
+      delete (/** @type {Partial<MuseTagger>} */ (this)[name]);
     }
     const { caption, file, remove } = this.#parts;
     caption.oninput = () => this.#changed(250);
@@ -93,10 +123,10 @@ export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
     };
   }
 
-  /** In each document, the first one too, it wears that document's sheet. */
+  /** In each document, the first one too, it wears that document's sheet. @internal */
   adoptedCallback() {
-    const { ownerDocument, shadowRoot } = this;
-    const { CSSStyleSheet } = ownerDocument.defaultView ?? {};
+    const { ownerDocument, shadowRoot } = /** @type {{ ownerDocument: Document, shadowRoot: ShadowRoot }} */ (this);
+    const { CSSStyleSheet } = /** @type {Partial<typeof globalThis>} */ (ownerDocument.defaultView ?? {});
     if (!CSSStyleSheet) return;
     if (!sheets.has(ownerDocument)) {
       sheets.set(ownerDocument, new CSSStyleSheet());
@@ -105,6 +135,7 @@ export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
     shadowRoot.adoptedStyleSheets = [sheets.get(ownerDocument)];
   }
 
+  /** @internal */
   connectedCallback() {
     const early = this.#early;
     this.#early = {};
@@ -112,38 +143,44 @@ export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
     this.#load();
   }
 
+  /** @internal */
   disconnectedCallback() {
     // Moved in the document, it comes back at once.
     queueMicrotask(() => this.isConnected || this.#leave());
   }
 
+  /** @internal @param {string} name @param {string | null} old @param {string | null} value */
   attributeChangedCallback(name, old, value) {
     if (old === value) return;
     if (name === "caption") {
       if (!("caption" in this.#early)) this.caption = value ?? "";
-    } else if (name === "device" && this.#muse) this.#muse.useDevice(value || "auto").catch((error) => this.#failed(error));
+    } else if (name === "device" && this.#muse)
+      this.#muse.useDevice(/** @type {DeviceChoice} */ (value || "auto")).catch((error) => this.#failed(error));
     else if (this.isConnected) {
       this.#leave();
       queueMicrotask(() => this.isConnected && this.#load()); // once, where several are set
     }
   }
 
+  /** @internal */
   formResetCallback() {
     this.caption = this.getAttribute("caption") ?? "";
     this.#parts.file.value = "";
     this.image = null;
   }
 
+  /** @internal @param {boolean} disabled */
   formDisabledCallback(disabled) {
     const { caption, file, remove } = this.#parts;
     caption.disabled = file.disabled = remove.disabled = disabled;
   }
 
-  /** The loaded model, or undefined. */
+  /** The model, once it is loaded. */
   get muse() {
     return this.#muse;
   }
 
+  /** The caption, as it is in the text field. @returns {string} */
   get caption() {
     return this.#parts.caption.value;
   }
@@ -153,6 +190,7 @@ export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
     this.#changed();
   }
 
+  /** The picture that goes with it. */
   get image() {
     return this.#image;
   }
@@ -164,17 +202,19 @@ export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
     this.#changed();
   }
 
+  /** @param {string} name @param {unknown} detail */
   #tell(name, detail) {
     this.dispatchEvent(new CustomEvent(`muse-${name}`, { detail, bubbles: true, composed: true }));
   }
 
-  /** A bar for what takes long; without a number it goes. */
+  /** A bar for what takes long; without a number it goes. @param {number} [value] @param {number} [max] */
   #advance(value, max) {
     const { progress } = this.#parts;
     progress.hidden = value === undefined;
     if (!progress.hidden) Object.assign(progress, { max: max || 1, value });
   }
 
+  /** @param {any} error */
   #failed(error) {
     if (error.code === "aborted" || error.code === "disposed") return;
     put(this.#parts.message, error.message);
@@ -182,6 +222,7 @@ export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
     this.#tell("error", error);
   }
 
+  /** @param {any} image */
   async #preview(image) {
     const { preview } = this.#parts;
     preview.hidden = true;
@@ -210,7 +251,7 @@ export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
     notice.textContent = message.textContent = "";
     try {
       const muse = await Muse.load(src, {
-        device: this.getAttribute("device") || "auto",
+        device: /** @type {DeviceChoice} */ (this.getAttribute("device") || "auto"),
         sha256: this.getAttribute("sha256") || undefined,
         signal: control.signal,
         onProgress: (detail) => {
@@ -241,7 +282,7 @@ export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
     this.#loading = this.#muse = undefined;
     this.#advance();
     // What another model said is not this one's.
-    this.result = null;
+    /** @type {{ result: TagResult | null }} */ (this).result = null;
     for (const part of ["result", "sentiment", "notice", "message", "live"]) this.#parts[part].replaceChildren();
   }
 
@@ -251,19 +292,20 @@ export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
     this.#timer = setTimeout(() => this.#muse && this.tag().catch(() => {}), delay);
   }
 
-  /** Tags what is there now; what runs is superseded. */
+  /** Tags what is there now, as the element does by itself after each change; what runs is superseded. */
   async tag() {
     this.#tagging?.abort();
     const { signal } = (this.#tagging = new AbortController());
     const { caption, image } = this;
     const { result, sentiment, message, live } = this.#parts;
+    /** @type {(progress: { done: number, total: number }) => unknown} */
     const onProgress = ({ done, total }) => !signal.aborted && total > LONG && this.#advance(done, total);
     try {
       if (!this.#muse) throw new MuseError("disposed", "no model is loaded");
       const empty = !caption && !image;
       const tagged = empty ? null : await this.#muse.tag({ caption, image, signal, onProgress });
       if (signal.aborted) return tagged;
-      this.result = tagged;
+      /** @type {{ result: TagResult | null }} */ (this).result = tagged;
       draw(result, tagged ? caption : "", tagged?.entities ?? [], marked, signal);
       const mood = tagged?.sentiment;
       sentiment.textContent = mood ? `${mood.label} ${percent(mood.score)}` : "";
@@ -276,7 +318,7 @@ export class MuseTagger extends (globalThis.HTMLElement ?? class {}) {
       this.#failed(error);
       throw error;
     } finally {
-      if (this.#tagging.signal === signal && this.#muse) this.#advance();
+      if (/** @type {AbortController} */ (this.#tagging).signal === signal && this.#muse) this.#advance();
     }
   }
 }

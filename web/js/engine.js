@@ -3,11 +3,38 @@ import { MuseError } from "./error.js";
 import { parcel } from "./picture.js";
 import { spawn } from "./spawn.js";
 
+/**
+ * @import { Device, DeviceChange, DeviceChoice, Fallback, ModelInfo, Muse, Progress } from "./muse.js"
+ * @import { Content } from "./picture.js"
+ * @import { Sent } from "./worker.js"
+ *
+ * What the worker is started with, the device apart; and what it is then.
+ * @typedef {{ url?: string, blob?: Blob, cache: boolean, sha256?: string, warm: boolean }} Options
+ * @typedef {{ device: Device, info: ModelInfo, source: Muse["source"], fallback?: Fallback }} State
+ *
+ * Who is told of a change.
+ * @typedef {Pick<DeviceChange, "reason" | "message">} Reason
+ * @typedef {{ progress: (progress: Progress) => void, changed: (reason: Reason) => void }} User
+ *
+ * An operation; `told` hears of the parts that are done.
+ * @typedef {(parts: [done: number, total: number]) => void} Told
+ * @typedef {{ number: number, once?: boolean, content: Content }} Captured
+ * @typedef {{ operation: string, data?: object, pictures?: Captured[], signal: AbortSignal, told?: Told }} Job
+ * @typedef {(value: any) => void} Settle
+ * @typedef {Job & { resolve: Settle, reject: Settle, again?: boolean }} Queued
+ * @typedef {{ id: number, resolve: Settle, reject: Settle, told?: Told }} Call
+ */
+
 const PING = 5000; // milliseconds
 const DEAF = 24; // pings that are not heard, and the worker is given up
+/** @type {Map<string, Engine>} */
 const engines = new Map();
 
-/** Settles as the work does, or at once when the signal fires. */
+/**
+ * Settles as the work does, or at once when the signal fires.
+ *
+ * @type {<T>(signal: AbortSignal, work: Promise<T>) => Promise<T>}
+ */
 export const abortable = (signal, work) =>
   new Promise((resolve, reject) => {
     const stop = () => reject(signal.reason);
@@ -17,33 +44,51 @@ export const abortable = (signal, work) =>
   });
 
 // What a browser itself throws on the way: the bitmap was closed, or its pixels are another origin's.
-const unusable = (cause) =>
+const unusable = (/** @type {any} */ cause) =>
   cause instanceof MuseError ? cause : new MuseError("image", `the picture cannot be used: ${cause.message}`, cause);
 
 export class Engine {
-  users = new Set(); // who is told of a change: { progress, changed }
+  /** @type {Set<User>} */
+  users = new Set();
+  /** @type {Options & { device: DeviceChoice }} */
   options;
+  /** @type {State} */
   state;
+  /** @type {string} */
   #key;
+  /** @type {Worker | undefined} */
   #worker;
+  /** @type {boolean | undefined} */
   #started;
+  /** @type {Promise<void> | undefined} */
   #ready;
   #over = false;
-  #reason; // why it has to start again: { reason, message }
+  /** @type {Fallback | undefined} */
+  #reason; // why it has to start again
+  /** @type {any} */
   #source;
-  #call; // what the worker is at: { id, resolve, reject, told }
+  /** @type {Call | undefined} */
+  #call; // what the worker is at
   #count = 0;
   #unheard = 0;
+  /** @type {Queued[]} */
   #jobs = [];
   #busy = false;
 
-  /** The engine for this, which may be there already. Whoever takes it leaves it again. */
+  /**
+   * The engine for this, which may be there already. Whoever takes it leaves it again.
+   *
+   * @param {string} key
+   * @param {Options & { device: DeviceChoice }} options
+   * @param {User} user
+   */
   static take(key, options, user) {
     const engine = engines.get(key) ?? new Engine(key, options);
     engine.users.add(user);
     return engine;
   }
 
+  /** @param {string} key @param {Options & { device: DeviceChoice }} options */
   constructor(key, options) {
     this.#key = key;
     this.options = options;
@@ -61,6 +106,7 @@ export class Engine {
     return this.#ready ?? this.#begin("cpu");
   }
 
+  /** @param {User} user */
   leave(user) {
     this.users.delete(user);
     if (this.users.size) return;
@@ -70,8 +116,10 @@ export class Engine {
   }
 
   /**
-   * Puts an operation into the queue. `job`: { operation, data, pictures: [{ number, once, content }], signal, told }, where `told`
-   * hears of the parts that are done. Gives the worker's answer, and when it was asked.
+   * Puts an operation into the queue. Gives the worker's answer, and when it was asked.
+   *
+   * @param {Job} job
+   * @returns {Promise<{ answer: any, sent: number }>}
    */
   ask(job) {
     const work = new Promise((resolve, reject) => {
@@ -85,6 +133,7 @@ export class Engine {
     if (this.current) engines.delete(this.#key);
   }
 
+  /** @param {DeviceChoice} device */
   #begin(device) {
     const ready = (this.#ready = this.#start(device));
     // A failure does not stay: the network may be back at the next call.
@@ -94,8 +143,9 @@ export class Engine {
     return ready;
   }
 
+  /** @param {string} operation @param {object} data @param {Transferable[]} [transfer] @param {Told} [told] */
   #send(operation, data, transfer, told) {
-    const worker = this.#worker;
+    const worker = /** @type {Worker} */ (this.#worker);
     this.#unheard = 0;
     const watch = setInterval(() => {
       if (worker !== this.#worker) return;
@@ -104,10 +154,11 @@ export class Engine {
     }, PING);
     return new Promise((resolve, reject) => {
       this.#call = { id: ++this.#count, resolve, reject, told };
-      worker.postMessage({ id: this.#count, operation, ...data }, transfer);
+      worker.postMessage({ id: this.#count, operation, ...data }, /** @type {Transferable[]} */ (transfer));
     }).finally(() => clearInterval(watch));
   }
 
+  /** @param {import("./error.js").ErrorCode} code @param {string} message */
   #end(code, message) {
     this.#worker?.terminate();
     this.#worker = undefined;
@@ -115,6 +166,7 @@ export class Engine {
     this.#call = undefined;
   }
 
+  /** @param {any} message */
   #hear({ id, value, error, progress, parts, lost, blob, source }) {
     this.#unheard = 0;
     if (progress) for (const { progress: tell } of this.users) tell(progress);
@@ -125,12 +177,13 @@ export class Engine {
     }
     if (lost !== undefined) this.#fail("device-lost", `The graphics device was lost: ${lost}`);
     if (!id || id !== this.#call?.id) return;
-    const { resolve, reject } = this.#call;
+    const { resolve, reject } = /** @type {Call} */ (this.#call);
     this.#call = undefined;
     if (error) reject(new MuseError(error.code, error.message));
     else resolve(value);
   }
 
+  /** @param {DeviceChoice} device @returns {Promise<void>} */
   async #start(device) {
     this.#started = false;
     try {
@@ -152,7 +205,7 @@ export class Engine {
       this.state = { ...state, source: this.#source, fallback: this.#reason ?? state.fallback };
       this.#reason = undefined;
       if (again) for (const { changed } of this.users) changed(again);
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       this.#end(error.code, error.message);
       if (error.code !== "device" || device === "cpu" || !this.users.size) throw error;
       this.#reason ??= { reason: "device-failed", message: `WebGPU failed: ${error.message}` };
@@ -160,7 +213,7 @@ export class Engine {
     }
   }
 
-  /** The worker is of no more use. */
+  /** The worker is of no more use. @param {Fallback["reason"]} reason @param {string} message */
   #fail(reason, message) {
     const started = this.#started;
     this.#end("device", message);
@@ -176,7 +229,7 @@ export class Engine {
     for (let job; (job = this.#jobs.shift()); ) {
       try {
         job.resolve(await this.#run(job));
-      } catch (error) {
+      } catch (/** @type {any} */ error) {
         if (error.code !== "device" || job.again || job.signal.aborted) job.reject(error);
         else this.#jobs.unshift({ ...job, again: true });
       }
@@ -184,9 +237,13 @@ export class Engine {
     this.#busy = false;
   }
 
+  /** @param {Job} job */
   async #run({ operation, data, pictures, signal, told }) {
+    /** @type {ImageBitmap[]} */
     const transfer = [];
+    /** @type {Sent[]} */
     const parcels = [];
+    /** @type {Worker | undefined} */
     let worker;
     const stop = () => worker === this.#worker && worker?.postMessage({ stop: true });
     try {
@@ -202,7 +259,7 @@ export class Engine {
       signal.addEventListener("abort", stop);
       const sent = performance.now();
       return { answer: await this.#send(operation, { ...data, pictures: parcels }, transfer, told), sent };
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       for (const strip of transfer) strip.close();
       if (error.code === "device" && worker && worker === this.#worker) this.#fail("device-failed", `The device failed: ${error.message}`);
       throw unusable(error);

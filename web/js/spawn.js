@@ -1,12 +1,22 @@
 // Starts the worker, wherever the package and the page lie.
 import { MuseError } from "./error.js";
 
+/**
+ * @typedef {{ createScriptURL: (url: string) => string }} Policy
+ * @typedef {{ trustedTypes?: { createPolicy: (name: string, rules: Policy) => Policy } }} Trusting
+ */
+
+/** @type {Policy | undefined} */
 let policy;
 
-/** For pages that require Trusted Types: they allow the policy by its name. It lets pass what this file makes. */
+/**
+ * For pages that require Trusted Types: they allow the policy by its name. It lets pass what this file makes.
+ *
+ * @param {string} address
+ */
 function trusted(address) {
   try {
-    policy ??= self.trustedTypes?.createPolicy("muse-web", { createScriptURL: (url) => url });
+    policy ??= /** @type {Trusting} */ (self).trustedTypes?.createPolicy("muse-web", { createScriptURL: (url) => url });
   } catch {} // not allowed: should that matter, the worker's start says so
   return policy ? policy.createScriptURL(address) : address;
 }
@@ -15,7 +25,7 @@ function trusted(address) {
 function own() {
   // Bundlers know a worker by the very words below, so that for their moment the name stands for one that is trusted.
   const { Worker: Real } = self;
-  self.Worker = function (url, options) {
+  /** @type {any} */ (self).Worker = function (/** @type {URL} */ url, /** @type {WorkerOptions} */ options) {
     return new Real(trusted(url.href), options);
   };
   try {
@@ -39,7 +49,7 @@ function foreign() {
 export function spawn() {
   try {
     return new URL(import.meta.url).origin === self.origin ? own() : foreign();
-  } catch (cause) {
+  } catch (/** @type {any} */ cause) {
     throw new MuseError("unsupported", `the worker does not start: ${cause.message}`, cause);
   }
 }

@@ -1,33 +1,47 @@
 // Where a model file comes from: the Cache API or the network.
 import { MuseError } from "./error.js";
 
+/**
+ * Tells how far it is.
+ * @typedef {(phase: import("./muse.js").Progress["phase"], loaded: number, total: number) => void} Report
+ */
+
 const NAME = "muse-web";
 const HASH = "x-muse-sha256";
 
-/** No Cache API, in an insecure context, a private window or a sandboxed frame, or a full disk: it goes on without. */
+/**
+ * No Cache API, in an insecure context, a private window or a sandboxed frame, or a full disk: it goes on without.
+ *
+ * @template T
+ * @param {() => Promise<T>} work
+ */
 async function attempt(work) {
   try {
     return await work();
   } catch {}
 }
 
-/** The copy in the cache, unless it is known to be of another hash. */
+/** The copy in the cache, unless it is known to be of another hash. @param {string} url @param {string} [sha256] */
 export async function kept(url, sha256) {
   const copy = await attempt(() => caches.match(url, { cacheName: NAME }));
   const hash = copy?.headers.get(HASH);
   return sha256 && hash && hash !== sha256 ? undefined : copy;
 }
 
+/** @param {string} url @param {Blob} blob @param {string} [sha256] */
 export async function keep(url, blob, sha256) {
-  const headers = { "content-length": blob.size };
+  const headers = /** @type {Record<string, any>} */ ({ "content-length": blob.size });
   if (sha256) headers[HASH] = sha256;
   await attempt(async () => (await caches.open(NAME)).put(url, new Response(blob, { headers })));
 }
 
+/** @param {string} url */
 const forget = (url) => attempt(async () => (await caches.open(NAME)).delete(url));
 
+/** Removes all models from the cache. */
 export const clear = async () => !!(await attempt(() => caches.delete(NAME)));
 
+/** @param {Blob} blob @param {string | undefined} sha256 @param {Report} report */
 async function sound(blob, sha256, report) {
   // `crypto.subtle` is for secure contexts alone; the model file's own checksum is checked later in any case.
   if (!sha256 || !globalThis.crypto?.subtle) return true;
@@ -37,6 +51,7 @@ async function sound(blob, sha256, report) {
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("") === sha256;
 }
 
+/** @param {string} url @param {RequestInit} options */
 export async function get(url, options) {
   const response = await fetch(url, options).catch((cause) => {
     throw new MuseError("network", `${url} cannot be reached`, cause);
@@ -45,15 +60,17 @@ export async function get(url, options) {
   throw new MuseError("network", `${url} answers with status ${response.status}`);
 }
 
+/** @param {string} url @param {RequestCache} cache @param {Report} report */
 async function download(url, cache, report) {
   const { headers, body, type } = await get(url, { cache });
   // The length counts what travels. Whether that is compressed, another origin need not tell.
   const length = headers.has("content-encoding") ? 0 : Number(headers.get("content-length"));
+  /** @type {BlobPart[]} */
   const parts = [];
   let loaded = 0;
   let told = 0;
   try {
-    for (const reader = body.getReader(); ; ) {
+    for (const reader = /** @type {NonNullable<typeof body>} */ (body).getReader(); ; ) {
       const { done, value } = await reader.read();
       if (done) break;
       parts.push(value);
@@ -72,6 +89,11 @@ async function download(url, cache, report) {
 /**
  * Offers copies of the file until one is taken: the cached one, one from the network, and once more one from there. Asking
  * for the next says that the last was bad.
+ *
+ * @param {string} url
+ * @param {{ cache: boolean, sha256?: string }} options
+ * @param {Report} report
+ * @returns {AsyncGenerator<{ blob: Blob, from: "cache" | "network" }, void>}
  */
 export async function* copies(url, { cache, sha256 }, report) {
   const copy = cache && (await kept(url, sha256));
@@ -82,14 +104,14 @@ export async function* copies(url, { cache, sha256 }, report) {
     await forget(url);
   }
   let fault;
-  for (const mode of ["default", "reload"]) {
+  for (const mode of /** @type {const} */ (["default", "reload"])) {
     try {
       const { blob, whole } = await download(url, mode, report);
       fault = undefined;
       if (!whole || !(await sound(blob, sha256, report)))
         fault = new MuseError("damaged", `${url} arrives ${whole ? "with another SHA-256" : "cut short"}`);
       else yield { blob, from: "network" };
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       if (!error.again) throw error;
       fault = error;
     }

@@ -3,6 +3,16 @@
 import { copies, keep, kept } from "./store.js";
 import { MuseError } from "./error.js";
 
+/**
+ * @import { Device, DeviceChoice, Fallback, TagResult, Timings } from "./muse.js"
+ * @import { Parcel } from "./picture.js"
+ *
+ * What the module says of a caption: the JSON of muse-core's `Tagged`, with the milliseconds of its steps.
+ * @typedef {Omit<TagResult, "device" | "timings"> & { timings: Pick<Timings, "decode" | "picture" | "model"> }} Answer
+ * @typedef {{ stopped: boolean, fail: (error: unknown) => void }} Operation
+ * @typedef {Parcel & { number: number, once?: boolean }} Sent
+ */
+
 // Addresses, not imports: bundlers then copy these files as they are, and only the one that is needed is loaded.
 const MODULES = {
   cpu: [new URL("./cpu/muse_web.js", import.meta.url), new URL("./cpu/muse_web_bg.wasm", import.meta.url)],
@@ -12,13 +22,27 @@ const MODULES = {
 const HELD = 16; // pictures that are kept for later
 const WINDOWS = { cpu: 8, webgpu: 64 }; // of a caption in one step: some 0.6 s on the CPU; a GPU wants to be filled
 
-let glue, memory, muse, gpu, gpuName, kind;
-let running; // the operation: { stopped, fail }
+/** @type {any} */
+let glue; // of wasm-bindgen, as `muse`, which it makes
+/** @type {any} */
+let muse;
+/** @type {WebAssembly.Memory} */
+let memory;
+/** @type {GPUDevice | undefined} */
+let gpu;
+/** @type {string | undefined} */
+let gpuName;
+/** @type {Device["kind"]} */
+let kind;
+/** @type {Operation | undefined} */
+let running;
+/** @type {Map<number | null, any>} */
 const held = new Map(); // pictures by the number that the page's side gives them, the one used last at the end
 
+/** @type {import("./store.js").Report} */
 const report = (phase, loaded, total) => postMessage({ progress: { phase, loaded, total } });
 
-/** Lets messages in, and ends here what is not wanted any more. */
+/** Lets messages in, and ends here what is not wanted any more. @param {Operation} operation */
 async function turn(operation) {
   await new Promise((resolve) => setTimeout(resolve));
   if (operation.stopped) throw new MuseError("aborted", "it was aborted");
@@ -36,7 +60,12 @@ function listen() {
   };
 }
 
-/** The device to use, and why it is not the one that was asked for. */
+/**
+ * The device to use, and why it is not the one that was asked for.
+ *
+ * @param {DeviceChoice} asked
+ * @returns {Promise<{ kind: Device["kind"], fallback?: Fallback }>}
+ */
 async function choose(asked) {
   if (asked === "cpu") return { kind: asked };
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => {});
@@ -49,6 +78,7 @@ async function choose(asked) {
   return { kind: "cpu", fallback: { reason: navigator.gpu ? "no-adapter" : "no-webgpu", message } };
 }
 
+/** @param {Device["kind"]} kind */
 async function start(kind) {
   const [script, binary] = MODULES[kind];
   try {
@@ -56,7 +86,7 @@ async function start(kind) {
     const module = await glue.default({ module_or_path: binary });
     module.__wasm_call_ctors(); // web/link.rs says why it is left to us
     memory = module.memory;
-  } catch (cause) {
+  } catch (/** @type {any} */ cause) {
     throw new MuseError(cause instanceof WebAssembly.CompileError ? "unsupported" : "network", `${binary}: ${cause.message}`, cause);
   }
 }
@@ -64,14 +94,17 @@ async function start(kind) {
 function drain() {
   let last;
   for (const { level, target, message } of JSON.parse(glue?.takeLog() ?? "[]")) {
-    if (level !== "info") console[level](`${target}: ${message}`);
+    if (level !== "info") /** @type {any} */ (console)[level](`${target}: ${message}`);
     last = message;
   }
   return last;
 }
 
+/** @param {ImageBitmap[]} strips @param {number} width @param {number} height */
 function pixels(strips, width, height) {
-  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (
+    new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true })
+  );
   let y = 0;
   for (const strip of strips) {
     context.drawImage(strip, 0, y);
@@ -81,6 +114,7 @@ function pixels(strips, width, height) {
   return [new Uint8Array(context.getImageData(0, 0, width, height).data.buffer), width, height];
 }
 
+/** @param {Parcel} picture */
 async function decode({ blob, strips, width, height }) {
   try {
     if (strips) return glue.Picture.fromRgba(...pixels(strips, width, height));
@@ -92,7 +126,12 @@ async function decode({ blob, strips, width, height }) {
   }
 }
 
-/** What was used goes to the end of those that are kept; what comes but once goes, and so do the oldest. */
+/**
+ * What was used goes to the end of those that are kept; what comes but once goes, and so do the oldest.
+ *
+ * @param {(number | null)[]} numbers
+ * @param {Map<number | null, Sent>} sent
+ */
 function settle(numbers, sent) {
   for (const number of new Set(numbers)) {
     const picture = held.get(number);
@@ -107,6 +146,7 @@ function settle(numbers, sent) {
   }
 }
 
+/** @type {Record<string, (data: any, operation: Operation) => unknown>} */
 const operations = {
   async load({ url, blob, cache, sha256, device, warm }) {
     const choice = await choose(device);
@@ -123,7 +163,7 @@ const operations = {
       const bytes = new Uint8Array(await copy.blob.arrayBuffer());
       try {
         muse = await glue.Muse.load(bytes, kind);
-      } catch (error) {
+      } catch (/** @type {any} */ error) {
         if (error.code !== "model") throw error;
         refusal = error;
         continue;
@@ -144,10 +184,16 @@ const operations = {
     return { info, fallback, device: { kind, name: gpuName || JSON.parse(muse.device).name } };
   },
 
-  /** `numbers` are those of the captions' pictures, or null. One that is neither here nor in `pictures` is named as missing. */
+  /**
+   * `numbers` are those of the captions' pictures, or null. One that is neither here nor in `pictures` is named as missing.
+   *
+   * @param {{ captions: string[], numbers: (number | null)[], pictures: Sent[], exchange: boolean }} message
+   * @param {Operation} operation
+   */
   async tag({ captions, numbers, pictures, exchange }, operation) {
-    const sent = new Map(pictures.map((picture) => [picture.number, picture]));
+    const sent = new Map(pictures.map((picture) => [/** @type {number | null} */ (picture.number), picture]));
     const missing = numbers.filter((number) => number !== null && !held.has(number) && !sent.has(number));
+    /** @type {Record<number, number>} */
     const took = {};
     const job = muse.job(exchange);
     let answers;
@@ -160,7 +206,7 @@ const operations = {
         }
         if (!held.has(number)) {
           const start = performance.now();
-          held.set(number, await decode(sent.get(number)));
+          held.set(number, await decode(/** @type {Sent} */ (sent.get(number))));
           took[number] = performance.now() - start;
           await turn(operation);
         }
@@ -171,7 +217,7 @@ const operations = {
         postMessage({ parts: [job.done, job.windows] });
         await turn(operation);
       }
-      answers = JSON.parse(job.finish());
+      answers = /** @type {Answer[]} */ (JSON.parse(job.finish()));
     } finally {
       for (const { strips } of pictures) for (const strip of strips ?? []) strip.close();
       try {
@@ -181,7 +227,7 @@ const operations = {
     }
     for (const [index, { timings }] of answers.entries()) {
       timings.model += timings.decode;
-      timings.decode = took[numbers[index]] ?? 0;
+      timings.decode = took[/** @type {number} */ (numbers[index])] ?? 0;
     }
     return { answers };
   },
@@ -194,6 +240,7 @@ const operations = {
   },
 };
 
+/** @param {any} error */
 function explain(error) {
   const trap = error instanceof WebAssembly.RuntimeError;
   const code = typeof error?.code === "string" ? error.code : "device";
@@ -204,8 +251,9 @@ function explain(error) {
   return { code, message: (trap && words) || String(error?.message ?? error) };
 }
 
+/** @param {number} id @param {string} name @param {object} data */
 async function run(id, name, data) {
-  const operation = (running = { stopped: false });
+  const operation = (running = /** @type {Operation} */ ({ stopped: false }));
   // A panic within a promise of the module leaves that promise open for ever, and comes out at the end of this file.
   const trap = new Promise((_, reject) => (operation.fail = reject));
   let answer;
@@ -229,7 +277,7 @@ onmessage = ({ data: { id, operation, ping, stop, ...rest } }) => {
 
 onmessageerror = () => postMessage({ lost: "a message cannot be read" });
 
-/** What nobody awaits any more. Outside of an operation it is the device that failed. */
+/** What nobody awaits any more. Outside of an operation it is the device that failed. @param {unknown} error */
 function broken(error) {
   if (running) running.fail(error);
   else postMessage({ lost: explain(error).message });

@@ -1,9 +1,7 @@
 //! What JavaScript is told, as JSON.
 
-use muse_core::tagger::Exchange;
 use muse_core::{MuseConfig, Tagged};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 /// What a model is.
 #[derive(Serialize)]
@@ -45,85 +43,36 @@ pub(crate) struct Timings {
     pub(crate) decode: f64,
 }
 
+/// A caption's answer and the time that its call took.
 #[derive(Serialize)]
 pub(crate) struct Answer {
-    words: Vec<Span>,
-    entities: Vec<Entity>,
-    sentiment: Option<Sentiment>,
-    pieces: usize,
-    windows: usize,
-    exchange: Option<Exchange>,
-    timings: Timings,
-}
-
-#[derive(Serialize)]
-struct Span {
-    start: usize,
-    end: usize,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Entity {
-    #[serde(rename = "type")]
-    kind: String,
     #[serde(flatten)]
-    span: Span,
-    first_word: usize,
-    last_word: usize,
-    score: f32,
-}
-
-#[derive(Serialize)]
-struct Sentiment {
-    label: String,
-    score: f32,
-    probabilities: Map<String, Value>,
+    tagged: Tagged,
+    timings: Timings,
 }
 
 /// The answers to `captions`, in their order, with offsets in UTF-16 units.
 pub(crate) fn answers(captions: &[String], tagged: Vec<Tagged>, timings: Timings) -> Vec<Answer> {
-    captions
-        .iter()
-        .zip(tagged)
-        .map(|(caption, tagged)| Answer::new(caption, tagged, timings))
-        .collect()
+    let answer = |(caption, mut tagged): (&String, Tagged)| {
+        count_utf16(caption, &mut tagged);
+        Answer { tagged, timings }
+    };
+    captions.iter().zip(tagged).map(answer).collect()
 }
 
-impl Answer {
-    fn new(caption: &str, tagged: Tagged, timings: Timings) -> Self {
-        let units = utf16_offsets(caption);
-        let span = |start: usize, end: usize| Span {
-            start: units[start],
-            end: units[end],
-        };
-        Self {
-            words: tagged.words.iter().map(|w| span(w.start, w.end)).collect(),
-            entities: tagged
-                .entities
-                .into_iter()
-                .map(|entity| Entity {
-                    kind: entity.kind,
-                    span: span(entity.start, entity.end),
-                    first_word: entity.first_word,
-                    last_word: entity.last_word,
-                    score: entity.score,
-                })
-                .collect(),
-            sentiment: tagged.sentiment.map(|sentiment| Sentiment {
-                label: sentiment.label,
-                score: sentiment.score,
-                probabilities: sentiment
-                    .probabilities
-                    .into_iter()
-                    .map(|(class, share)| (class, share.into()))
-                    .collect(),
-            }),
-            pieces: tagged.pieces,
-            windows: tagged.windows,
-            exchange: tagged.exchange,
-            timings,
-        }
+/// Moves all offsets into `caption` from Unicode scalars to UTF-16 units.
+fn count_utf16(caption: &str, tagged: &mut Tagged) {
+    let units = utf16_offsets(caption);
+    let words = tagged
+        .words
+        .iter_mut()
+        .map(|word| (&mut word.start, &mut word.end));
+    let entities = tagged
+        .entities
+        .iter_mut()
+        .map(|entity| (&mut entity.start, &mut entity.end));
+    for (start, end) in words.chain(entities) {
+        (*start, *end) = (units[*start], units[*end]);
     }
 }
 
@@ -149,48 +98,42 @@ pub(crate) fn json(value: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use muse_core::{Entity, Tagged};
+    use muse_core::Entity;
+    use muse_core::text::splitter::split;
+    use serde_json::{Value, json};
 
     use super::*;
 
     #[test]
     fn offsets_count_utf_16_units() {
         let caption = "🚀 Ada in 𝒳";
+        let entity = |kind: &str, start, end| Entity {
+            kind: kind.into(),
+            text: String::new(),
+            start,
+            end,
+            first_word: 0,
+            last_word: 0,
+            score: 0.5,
+        };
         let tagged = Tagged {
-            entities: vec![
-                Entity {
-                    kind: "PER".into(),
-                    text: "Ada".into(),
-                    start: 2,
-                    end: 5,
-                    first_word: 1,
-                    last_word: 1,
-                    score: 0.5,
-                },
-                Entity {
-                    kind: "LOC".into(),
-                    text: "𝒳".into(),
-                    start: 9,
-                    end: 10,
-                    first_word: 3,
-                    last_word: 3,
-                    score: 0.5,
-                },
-            ],
+            words: split(caption),
+            entities: vec![entity("PER", 2, 5), entity("LOC", 9, 10)],
             ..Tagged::default()
         };
-        let answer = &answers(&[caption.to_owned()], vec![tagged], Timings::default())[0];
+        let answers = answers(&[caption.to_owned()], vec![tagged], Timings::default());
+        let value: Value = serde_json::from_str(&json(&answers)).expect("JSON");
         let units: Vec<u16> = caption.encode_utf16().collect();
-        let texts: Vec<String> = answer
-            .entities
-            .iter()
-            .map(|e| String::from_utf16_lossy(&units[e.span.start..e.span.end]))
-            .collect();
-        assert_eq!(texts, ["Ada", "𝒳"]);
-        let value: Value = serde_json::from_str(&json(answer)).expect("JSON");
-        assert_eq!(value["entities"][1]["type"], "LOC");
-        assert_eq!(value["entities"][1]["start"], 10);
-        assert_eq!(value["entities"][1]["firstWord"], 3);
-        assert_eq!(value["sentiment"], Value::Null);
+        let texts = |list: &Value| -> Vec<String> {
+            let at = |span: &Value, name: &str| span[name].as_u64().expect("an offset") as usize;
+            let spans = list.as_array().expect("spans").iter();
+            spans
+                .map(|span| String::from_utf16_lossy(&units[at(span, "start")..at(span, "end")]))
+                .collect()
+        };
+        assert_eq!(texts(&value[0]["words"]), ["🚀", "Ada", "in", "𝒳"]);
+        assert_eq!(texts(&value[0]["entities"]), ["Ada", "𝒳"]);
+        let none = json!({ "picture": 0.0, "model": 0.0, "decode": 0.0 });
+        assert_eq!(value[0]["timings"], none);
     }
 }

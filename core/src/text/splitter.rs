@@ -36,7 +36,8 @@ use units::{Class, Unit};
 /// A word of a caption.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Word {
-    /// The characters of the word, as they stand in the caption.
+    /// The characters of the word, as they stand in the caption; whoever reads the JSON has that.
+    #[serde(skip)]
     pub text: String,
     /// Where the word starts, in Unicode scalars of the caption.
     pub start: usize,

@@ -151,6 +151,7 @@ fn typescript_knows_its_types() {
             import { Muse } from 'muse-web';
             const muse = await Muse.load('model.muse', { device: 'abacus' });
             const answer: string = await muse.tag({ image: null });
+            new Muse();
             export { answer };";
         let project = project(setup, &[("good.ts", good), ("bad.ts", bad)]);
         let check = |file: &str| {
@@ -168,6 +169,6 @@ fn typescript_knows_its_types() {
             .lines()
             .filter(|line| line.starts_with("bad.ts"))
             .count();
-        assert_eq!(lines, 3, "three mistakes: {complaint}");
+        assert_eq!(lines, 4, "four mistakes: {complaint}");
     });
 }
