@@ -127,7 +127,11 @@ fn sources(root: &Path) -> Result<String> {
             if source == "web" && (name.starts_with("js/") || name.starts_with("page/")) {
                 continue;
             }
-            let path = if name.is_empty() { place.clone() } else { place.join(&name) };
+            let path = if name.is_empty() {
+                place.clone()
+            } else {
+                place.join(&name)
+            };
             let bytes = fs::read(&path).with_context(|| format!("cannot read {source}/{name}"))?;
             write!(hash, "\n{source}/{name} {}\n", bytes.len())?;
             hash.update(bytes);

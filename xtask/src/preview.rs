@@ -28,7 +28,14 @@ use crate::server::{Options, Server};
 pub const FOR_TRUNK: &str = "data-trunk";
 
 /// What the page is made of.
-const SOURCES: [&str; 6] = ["index.html", "web", "core", "models", "Cargo.toml", "Cargo.lock"];
+const SOURCES: [&str; 6] = [
+    "index.html",
+    "web",
+    "core",
+    "models",
+    "Cargo.toml",
+    "Cargo.lock",
+];
 
 /// An editor writes a file in several steps; they count as one change.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -99,7 +106,10 @@ impl Preview {
             .nest_service("/muse-web/webgpu", ServeDir::new(webgpu))
             .nest_service("/muse-web", folder("web/js"))
             .route_service("/icon.svg", ServeFile::new(root.join("web/page/icon.svg")))
-            .route_service("/manifest.json", ServeFile::new(root.join("web/page/manifest.json")))
+            .route_service(
+                "/manifest.json",
+                ServeFile::new(root.join("web/page/manifest.json")),
+            )
             .with_state(Arc::clone(&page));
         let options = Options {
             port,

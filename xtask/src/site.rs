@@ -38,14 +38,7 @@ pub(crate) fn build(project: &Project, build: Build, out: &Path) -> Result<()> {
     for name in ["sw.js", "manifest.json", "icon.svg", "samples"] {
         fs::rename(dist.join("page").join(name), dist.join(name))?;
     }
-    for name in files(&root.join("web/js"))? {
-        if name.ends_with(".js") {
-            copy_file(
-                &root.join("web/js").join(&name),
-                &dist.join("muse-web").join(name),
-            )?;
-        }
-    }
+    copy_scripts(root, &dist.join("muse-web"))?;
     if build == Build::Shipped {
         minify(project, dist)?;
     }
@@ -61,7 +54,11 @@ pub(crate) fn build(project: &Project, build: Build, out: &Path) -> Result<()> {
 pub(crate) fn package(project: &Project, out: &Path) -> Result<()> {
     let new = New::beside(out)?;
     let (root, folder) = (&project.root, &new.path());
-    copy(&root.join("web/js"), folder)?;
+    copy_scripts(root, folder)?;
+    for name in ["package.json", "README.md"] {
+        copy_file(&root.join("web/js").join(name), &folder.join(name))?;
+    }
+    declare(project, folder)?;
     minify(project, folder)?;
     add_modules(project, Build::Shipped, folder)?;
     copy_models(root, &folder.join("models"))?;
@@ -71,6 +68,24 @@ pub(crate) fn package(project: &Project, out: &Path) -> Result<()> {
     new.replace()?;
     println!("package: {} is up to date", out.display());
     Ok(())
+}
+
+fn copy_scripts(root: &Path, to: &Path) -> Result<()> {
+    let from = root.join("web/js");
+    for name in files(&from)?.iter().filter(|name| name.ends_with(".js")) {
+        copy_file(&from.join(name), &to.join(name))?;
+    }
+    Ok(())
+}
+
+/// Has TypeScript check the package's scripts and write down their types.
+fn declare(project: &Project, folder: &Path) -> Result<()> {
+    let npm = tools::node_modules(project)?;
+    let mut tsc = Command::new("node");
+    tsc.arg(npm.join("node_modules/typescript/bin/tsc"))
+        .arg("--project")
+        .arg(project.root.join("web/js/tsconfig.json"));
+    command::run(tsc.arg("--outDir").arg(folder))
 }
 
 fn add_modules(project: &Project, build: Build, folder: &Path) -> Result<()> {
@@ -122,12 +137,17 @@ fn copy_models(root: &Path, to: &Path) -> Result<()> {
 /// As trunk's hook: fills the folder that trunk is about to serve. Of what trunk put there only the script stays that reloads
 /// the page, under a word that the page's policy knows.
 pub(crate) fn for_trunk(project: &Project) -> Result<()> {
-    let given = |name: &str| std::env::var(name).with_context(|| format!("{name}: run it by trunk"));
+    let given =
+        |name: &str| std::env::var(name).with_context(|| format!("{name}: run it by trunk"));
     let staging = PathBuf::from(given("TRUNK_STAGING_DIR")?);
     let shipped = given("TRUNK_PROFILE")? == "release";
     let place = staging.join("index.html");
     let trunks = read(&place)?;
-    build(project, if shipped { Build::Shipped } else { Build::Dev }, &staging)?;
+    build(
+        project,
+        if shipped { Build::Shipped } else { Build::Dev },
+        &staging,
+    )?;
     if let Some((_, script)) = trunks.rsplit_once("<script>") {
         let index = read(&place)?
             .replace("script-src ", "script-src 'nonce-trunk' ")
@@ -144,7 +164,8 @@ fn without(text: &str, word: &str) -> String {
 }
 
 /// The folders of scripts, which are named by their content, and how index.html names them.
-const FOLDERS: [(&str, &str, &str); 2] = [("data-package=\"", "muse-web", "\""), ("=\"", "page", "/")];
+const FOLDERS: [(&str, &str, &str); 2] =
+    [("data-package=\"", "muse-web", "\""), ("=\"", "page", "/")];
 
 /// Gives the folders of scripts the hashes of their content as parts of their names, so that no browser mixes what it has
 /// kept of one version with another; and the whole page a version, which it and its service worker know.
@@ -267,7 +288,10 @@ mod tests {
         let files = precache["files"].as_array().unwrap();
         let mut kept: Vec<_> = files.iter().map(|f| f["path"].as_str().unwrap()).collect();
         kept.sort_unstable();
-        let (package, page) = (format!("{}/muse.js", names[0]), format!("{}/a.js", names[1]));
+        let (package, page) = (
+            format!("{}/muse.js", names[0]),
+            format!("{}/a.js", names[1]),
+        );
         assert_eq!(kept, ["index.html", &package, &page]);
         assert!(dist.path().join(package).is_file());
         names
@@ -304,7 +328,8 @@ mod tests {
 
     #[test]
     fn the_package_has_the_workspaces_version() {
-        let manifest: Value = serde_json::from_str(include_str!("../../web/js/package.json")).unwrap();
+        let manifest: Value =
+            serde_json::from_str(include_str!("../../web/js/package.json")).unwrap();
         assert_eq!(manifest["version"], env!("CARGO_PKG_VERSION"));
     }
 
@@ -313,13 +338,23 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("models");
         fs::create_dir(&folder).unwrap();
-        assert!(models(root.path()).unwrap_err().to_string().contains("no model"));
+        assert!(
+            models(root.path())
+                .unwrap_err()
+                .to_string()
+                .contains("no model")
+        );
         fs::write(folder.join("m.muse"), "model").unwrap();
         let right = "9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4";
         write(&folder.join("m.muse.sha256"), &format!("{right}  m.muse\n")).unwrap();
         let listed = json!([{ "name": "m", "file": "m.muse", "bytes": 5, "sha256": right }]);
         assert_eq!(models(root.path()).unwrap(), listed);
         fs::write(folder.join("m.muse"), "mode1").unwrap();
-        assert!(models(root.path()).unwrap_err().to_string().contains("damaged"));
+        assert!(
+            models(root.path())
+                .unwrap_err()
+                .to_string()
+                .contains("damaged")
+        );
     }
 }

