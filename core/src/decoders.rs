@@ -9,9 +9,10 @@
 //! They are no part of [`Muse`](crate::model::Muse): entities and sentiment do without them, and what the browser loads
 //! does not hold their code. A model file may carry them all the same, under names that begin with `decoders.`.
 
-mod describer;
-mod pairs;
-mod part;
+mod batch;
+pub mod captioner;
+pub mod generator;
+mod microbatch;
 #[cfg(test)]
 mod tests;
 
@@ -20,16 +21,15 @@ use burn::nn::{GaussianNoise, GaussianNoiseConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::captioner::{Captioner, CaptionerConfig, Vocabulary};
+use self::captioner::{Captioner, CaptionerConfig, Vocabulary};
+use self::generator::{PixelCnn, PixelCnnConfig};
 use crate::config::ConfigError;
-use crate::model::Encoded;
-use crate::pixel_cnn::{PixelCnn, PixelCnnConfig};
+use crate::encoders::Encoded;
 use crate::weights::{NamedTensor, StateDict, state_dict};
 
-pub use self::describer::{Describer, MissingDecoder, SeenPhoto};
-use self::pairs::Rows;
-pub use self::pairs::{Pair, Pairs, Thumbnail, Together};
-pub use self::part::Part;
+use self::batch::Rows;
+pub use self::batch::{Pair, Pairs, Thumbnail, Together};
+pub use self::microbatch::Part;
 
 /// What the names of the decoders' weights begin with in a model file.
 pub const PREFIX: &str = "decoders.";

@@ -12,9 +12,9 @@ use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear, Linea
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::attention::{SelfAttention, silent};
 use crate::config::ExchangeConfig;
-use crate::linear::linear;
+use crate::layers::attention::{SelfAttention, silent};
+use crate::layers::linear::linear;
 
 /// One of the two streams: its rows and how often each counts.
 #[derive(Clone, Debug)]

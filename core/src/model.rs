@@ -9,12 +9,13 @@ use burn::tensor::{Device, Tensor, Transaction};
 
 use crate::batch::{Batch, PictureInput, Pictures, REGIONS, Words};
 use crate::config::{ConfigError, MuseConfig};
-use crate::crf::Crf;
-use crate::dropout::draw;
+use crate::encoders::Encoded;
+use crate::encoders::image::Cnn;
+use crate::encoders::text::bert::Bert;
 use crate::exchange::{CrossTransformer, Crossed, ExchangeTrace, Stream};
-use crate::image::encoder::Cnn;
-use crate::linear::linear;
-use crate::text::bert::Bert;
+use crate::heads::entities::crf::Crf;
+use crate::layers::dropout::draw;
+use crate::layers::linear::linear;
 use crate::text::shape::WORD_SHAPES;
 
 /// MuSE, with the heads that its configuration names.
@@ -60,15 +61,6 @@ pub struct SentimentHead {
     fusion: Linear,
     dropout: Dropout,
     classes: Linear,
-}
-
-/// What the encoders give.
-#[derive(Clone, Debug)]
-pub struct Encoded {
-    /// T_e `[B, N, d]`.
-    pub text: Tensor<3>,
-    /// I_e `[B, 64, d]`, or `[B, 1, d]` when no sample has a picture.
-    pub image: Tensor<3>,
 }
 
 /// What a forward pass gives. B samples, W words, K tags.

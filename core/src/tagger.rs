@@ -11,12 +11,12 @@ use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 
 use crate::batch::{Batch, Example, Picture};
 use crate::config::MuseConfig;
-use crate::crf::Decoder;
 use crate::file::ModelFile;
-use crate::image::pixels::{Pixels, prepare};
+use crate::heads::entities::crf::Decoder;
+use crate::heads::score::spans;
 use crate::load::LoadError;
 use crate::model::{Muse, Predictions};
-use crate::score::spans;
+use crate::pixels::{Pixels, prepare};
 use crate::text::splitter::{Word, split};
 use crate::text::tokenizer::{TextTokenizer, Window};
 

@@ -18,8 +18,8 @@ use thiserror::Error;
 
 use self::foreign::Foreign;
 use crate::config::CnnKind;
-use crate::image::encoder::Cnn;
-use crate::text::bert::Bert;
+use crate::encoders::image::Cnn;
+use crate::encoders::text::bert::Bert;
 
 /// One tensor on the host, row-major.
 #[derive(Clone, Debug, PartialEq)]

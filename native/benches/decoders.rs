@@ -14,12 +14,12 @@ use muse::train::config::LossWeights;
 use muse::train::decode::learn;
 use muse::train::workers::Workers;
 use muse_core::batch::Example;
-use muse_core::captioner::{CaptionerConfig, Vocabulary};
+use muse_core::decoders::captioner::{CaptionerConfig, Vocabulary};
+use muse_core::decoders::generator::{Chance, PixelCnn, PixelCnnConfig, SIDE};
 use muse_core::decoders::{
     CaptionerDecoder, Decoders, DecodersConfig, Pair, Pairs, Thumbnail, Together,
 };
-use muse_core::model::Encoded;
-use muse_core::pixel_cnn::{Chance, PixelCnn, PixelCnnConfig, SIDE};
+use muse_core::encoders::Encoded;
 use muse_core::text::tokenizer::EncodedText;
 
 /// Pictures and captions of a batch.

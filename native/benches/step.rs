@@ -25,11 +25,12 @@ use muse::train::freeze;
 use muse::train::learner::{Trainee, optimizer, schedule};
 use muse::train::workers::Workers;
 use muse_core::batch::{Batch, Example, Picture, REGIONS};
-use muse_core::captioner::Vocabulary;
 use muse_core::config::{BertConfig, MuseConfig};
+use muse_core::decoders::captioner::Vocabulary;
 use muse_core::decoders::{Decoders, DecodersConfig, Pair, Pairs, Thumbnail, Together};
+use muse_core::encoders::Encoded;
 use muse_core::exchange::{Copies, CrossTransformer, Crossed, Stream, scores};
-use muse_core::model::{Encoded, Muse};
+use muse_core::model::Muse;
 use muse_core::text::tokenizer::EncodedText;
 
 const POSTS: usize = 40;

@@ -3,11 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use muse_core::captioner::{CaptionerConfig, Captions, Vocabulary};
-use muse_core::decoders::{CaptionerDecoder, Decoders, DecodersConfig, Describer, Thumbnail};
+use muse_core::decoders::captioner::{CaptionerConfig, Captions, Vocabulary};
+use muse_core::decoders::generator::{PixelCnnConfig, SIDE, to_unit};
+use muse_core::decoders::{CaptionerDecoder, Decoders, DecodersConfig, Thumbnail};
+use muse_core::describer::Describer;
 use muse_core::file::Precision;
-use muse_core::image::pixels::{Pixels, decode};
-use muse_core::pixel_cnn::{PixelCnnConfig, SIDE, to_unit};
+use muse_core::pixels::{Pixels, decode};
 use muse_core::text::splitter::split;
 use muse_tests::{ImageFormat, picture, tiny_model};
 

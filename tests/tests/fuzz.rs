@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use image::ImageFormat;
 use muse_core::config::ImagePreparation;
 use muse_core::file::{ModelFile, Precision};
-use muse_core::image::pixels::{Pixels, decode, prepare};
+use muse_core::pixels::{Pixels, decode, prepare};
 use muse_core::tagger::TaggerError;
 use muse_core::text::tokenizer::TextTokenizer;
 use muse_core::{Caption, MuseConfig, Request, Tagger};

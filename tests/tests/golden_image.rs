@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Tensor, TensorData};
 use muse::weights::read_state_dict;
 use muse_core::config::CnnKind;
-use muse_core::image::encoder::{Cnn, regions};
+use muse_core::encoders::image::{Cnn, regions};
 use muse_core::weights::{StateDict, load_cnn};
 use muse_tests::golden::{Golden, assert_close, device, numbers};
 use safetensors::tensor::{Dtype, TensorView};

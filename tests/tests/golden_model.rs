@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use muse_core::config::{BertConfig, ExchangeConfig};
-use muse_core::crf::{Crf, Decoder};
+use muse_core::encoders::text::bert::Bert;
 use muse_core::exchange::{Copies, CrossTransformer, Stream};
-use muse_core::text::bert::Bert;
+use muse_core::heads::entities::crf::{Crf, Decoder};
 use muse_core::weights::{NamedTensor, StateDict, apply_state, load_bert, read_safetensors};
 use muse_tests::golden::{Golden, assert_close, device, numbers};
 

@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use muse_core::config::CnnKind;
-use muse_core::image::encoder::Cnn;
+use muse_core::encoders::image::Cnn;
 use muse_core::weights::{NamedTensor, StateDict, apply_state, state_dict};
 use muse_tests::golden::numbers;
 

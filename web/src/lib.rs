@@ -15,7 +15,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use burn::tensor::Device;
-use muse_core::image::pixels::{self, Pixels};
+use muse_core::pixels::{self, Pixels};
 use muse_core::tagger::Reading;
 use muse_core::{Caption, SeenPicture, Tagger};
 use wasm_bindgen::prelude::*;

@@ -4,8 +4,8 @@ use burn::tensor::{Distribution, Tensor};
 
 use super::*;
 use crate::batch::Example;
-use crate::image::pixels::Pixels;
-use crate::pixel_cnn::SIDE;
+use crate::decoders::generator::SIDE;
+use crate::pixels::Pixels;
 use crate::text::tokenizer::EncodedText;
 
 const D: usize = 8;
@@ -250,7 +250,7 @@ fn parts_add_up_to_the_loss_of_the_batch() {
     // The captioner's loss is the one of its paper, over the whole batch.
     let captioner = decoders.captioner.as_ref().expect("a captioner");
     let tokens = examples.map(|example| example.pair.and_then(|pair| pair.tokens).expect("tokens"));
-    let captions = crate::captioner::Captions::new(&tokens, 9, &device);
+    let captions = crate::decoders::captioner::Captions::new(&tokens, 9, &device);
     let expected: f32 = captioner
         .loss(decoders.regions(encoded.image.clone()), &captions)
         .into_scalar();

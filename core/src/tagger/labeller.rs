@@ -6,7 +6,7 @@ use burn::tensor::{TensorData, Transaction};
 
 use super::TaggerError;
 use crate::config::MuseConfig;
-use crate::crf::Decoder;
+use crate::heads::entities::crf::Decoder;
 use crate::model::{Muse, Predictions};
 use crate::text::tokenizer::Window;
 

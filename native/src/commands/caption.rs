@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::Context;
-use muse_core::captioner::{Beam, Vocabulary};
-use muse_core::decoders::Describer;
+use muse_core::decoders::captioner::{Beam, Vocabulary};
+use muse_core::describer::Describer;
 use muse_core::text::detokenizer::{JoinedWord, sentence, words};
 use muse_core::text::tokenizer::TextTokenizer;
 use serde_json::{Value, json};

@@ -8,7 +8,7 @@ use std::io::{self, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use muse_core::image::pixels::Pixels;
+use muse_core::pixels::Pixels;
 use muse_core::{Caption, MuseConfig, Request, Tagged};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

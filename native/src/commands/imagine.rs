@@ -8,8 +8,8 @@ use anyhow::{Context, ensure};
 use image::imageops::{self, FilterType};
 use image::{ImageFormat, Rgb, RgbImage};
 use muse_core::Caption;
-use muse_core::decoders::Describer;
-use muse_core::pixel_cnn::{Chance, SIDE};
+use muse_core::decoders::generator::{Chance, SIDE};
+use muse_core::describer::Describer;
 
 use super::{post, read_bytes};
 use crate::device::DeviceChoice;

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use muse_core::captioner::{CaptionerConfig, Vocabulary};
 use muse_core::config::{ImageConfig, MuseConfig};
+use muse_core::decoders::captioner::{CaptionerConfig, Vocabulary};
 use muse_core::decoders::{CaptionerDecoder, DecodersConfig};
 use serde::{Deserialize, Serialize};
 

@@ -127,10 +127,10 @@ mod tests {
 
     use burn::tensor::{Device, Distribution};
     use muse_core::batch::Example;
-    use muse_core::captioner::{CaptionerConfig, Vocabulary};
+    use muse_core::decoders::captioner::{CaptionerConfig, Vocabulary};
+    use muse_core::decoders::generator::PixelCnnConfig;
     use muse_core::decoders::{CaptionerDecoder, DecodersConfig, Pair, Pairs, Thumbnail, Together};
-    use muse_core::model::Encoded;
-    use muse_core::pixel_cnn::PixelCnnConfig;
+    use muse_core::encoders::Encoded;
     use muse_core::text::tokenizer::EncodedText;
 
     use super::*;

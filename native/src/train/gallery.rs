@@ -12,8 +12,8 @@ use indicatif::ProgressBar;
 use muse_core::batch::Picture;
 use muse_core::config::{ImageConfig, ImagePreparation};
 use muse_core::decoders::{Pair, Thumbnail};
-use muse_core::image::encoder::Cnn;
-use muse_core::image::pixels::{Pixels, decode, prepare};
+use muse_core::encoders::image::Cnn;
+use muse_core::pixels::{Pixels, decode, prepare};
 use muse_core::weights::state_dict;
 use sha2::{Digest, Sha256};
 

@@ -15,7 +15,8 @@ use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use muse_core::MuseConfig;
 use muse_core::batch::{Batch, Example, REGIONS};
 use muse_core::decoders::{DecoderScores, Decoders, Pairs, Together};
-use muse_core::model::{Encoded, Losses, Muse, Predictions};
+use muse_core::encoders::Encoded;
+use muse_core::model::{Losses, Muse, Predictions};
 
 use super::config::{LossWeights, TrainConfig, TrainSection};
 use super::decode::{self, Decoded};

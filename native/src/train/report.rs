@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use muse_core::MuseConfig;
-use muse_core::score::{EntityCounter, SentimentCounter};
+use muse_core::heads::score::{EntityCounter, SentimentCounter};
 
 use super::config::LossWeights;
 use super::corpus::Post;

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use burn::tensor::Device;
 use muse_core::MuseConfig;
-use muse_core::captioner::Vocabulary;
+use muse_core::decoders::captioner::Vocabulary;
 use muse_core::decoders::{Decoders, DecodersConfig, take_state};
 use muse_core::file::ModelFile;
 use muse_core::model::Muse;

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use burn::tensor::Device;
-use muse_core::captioner::{CaptionerConfig, END, START, Vocabulary};
+use muse_core::decoders::captioner::{CaptionerConfig, END, START, Vocabulary};
 use muse_core::decoders::{CaptionerDecoder, Decoders, DecodersConfig};
 use muse_core::file::Precision;
 use muse_core::weights::NamedTensor;

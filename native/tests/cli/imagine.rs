@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 
 use burn::tensor::Device;
 use image::RgbImage;
+use muse_core::decoders::generator::PixelCnnConfig;
 use muse_core::decoders::{Decoders, DecodersConfig};
 use muse_core::file::Precision;
-use muse_core::pixel_cnn::PixelCnnConfig;
 use muse_tests::{tiny_model, write};
 
 use super::{done, failed, folder, model, muse, text};

@@ -5,7 +5,7 @@ mod posts;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use muse_core::image::pixels::decode;
+use muse_core::pixels::decode;
 use muse_core::{Caption, Tagged, Tagger};
 use serde_json::{Value, json};
 use xtask::server::Answer;

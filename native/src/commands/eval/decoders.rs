@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use muse_core::decoders::{DecoderScores, Describer, SeenPhoto, Thumbnail};
+use muse_core::decoders::{DecoderScores, Thumbnail};
+use muse_core::describer::{Describer, SeenPhoto};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use muse_core::Tagged;
-use muse_core::score::{
+use muse_core::heads::score::{
     EntityCounter, EntityScores, Prf, SentimentCounter, SentimentScores, spans,
 };
 use serde::Serialize;

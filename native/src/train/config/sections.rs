@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use muse_core::config::{BertConfig, CnnKind, ExchangeConfig};
-use muse_core::pixel_cnn::PixelCnnConfig;
+use muse_core::decoders::generator::PixelCnnConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Source;

@@ -1,6 +1,5 @@
-//! From a caption to the text encoder's hidden states.
+//! From a caption to words, their shapes and their pieces, and back.
 
-pub mod bert;
 pub mod detokenizer;
 pub mod shape;
 pub mod splitter;

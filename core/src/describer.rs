@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{
+use crate::batch::{Batch, Example, Picture, REGIONS};
+use crate::config::MuseConfig;
+use crate::decoders::captioner::{Captioner, Vocabulary};
+use crate::decoders::generator::PixelCnn;
+use crate::decoders::{
     CaptionerDecoder, DecoderScores, Decoders, PREFIX, Pair, Pairs, Thumbnail, Together, take_state,
 };
-use crate::batch::{Batch, Example, Picture, REGIONS};
-use crate::captioner::{Captioner, Vocabulary};
-use crate::config::MuseConfig;
+use crate::encoders::Encoded;
 use crate::file::ModelFile;
-use crate::image::pixels::{Pixels, prepare};
 use crate::load::LoadError;
-use crate::model::{Encoded, Muse};
-use crate::pixel_cnn::PixelCnn;
+use crate::model::Muse;
+use crate::pixels::{Pixels, prepare};
 use crate::text::splitter::split;
 use crate::text::tokenizer::{EncodedText, TextTokenizer};
 use crate::weights::apply_state;

@@ -1,7 +1,7 @@
 use burn::tensor::{Device, TensorData};
 
 use super::*;
-use crate::pixel_cnn::PixelCnnConfig;
+use crate::decoders::generator::PixelCnnConfig;
 
 fn net(blocks: usize, device: &Device) -> PixelCnn {
     let config = PixelCnnConfig {

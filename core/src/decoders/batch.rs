@@ -6,10 +6,10 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::DecodersConfig;
 use crate::batch::Example;
-use crate::captioner::Captions;
 use crate::config::ImagePreparation;
-use crate::image::pixels::{Pixels, prepare};
-use crate::pixel_cnn::{SIDE, TOGETHER, to_unit};
+use crate::decoders::captioner::Captions;
+use crate::decoders::generator::{SIDE, TOGETHER, to_unit};
+use crate::pixels::{Pixels, prepare};
 
 /// Rows of a batch.
 pub(super) type Rows = Tensor<1, Int>;

@@ -27,7 +27,7 @@ use burn::tensor::activation::{relu, sigmoid, softmax};
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::dropout::draw;
+use crate::layers::dropout::draw;
 
 pub use beam::Beam;
 pub use captions::Captions;

@@ -4,8 +4,8 @@
 
 use burn::tensor::Tensor;
 
-use crate::pixel_cnn::block::GatedBlock;
-use crate::pixel_cnn::conv::{Conv, TransposedConv};
+use crate::decoders::generator::block::GatedBlock;
+use crate::decoders::generator::conv::{Conv, TransposedConv};
 
 /// What a layer has computed so far, of all pictures: `[pictures, side, side, channels]`.
 pub(super) struct Plane {

@@ -5,13 +5,13 @@ use burn::nn::{Dropout, DropoutConfig, Initializer, Linear, LinearConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 
-use crate::linear::linear;
+use crate::layers::linear::linear;
 
 /// Scaled dot-product self-attention with `heads` heads (Vaswani et al. 2017, arXiv:1706.03762, section 3.2).
 ///
 /// burn's own module gives the weights only after dropout and has no additive bias for keys; the exchange needs both.
 #[derive(Module, Debug)]
-pub struct SelfAttention {
+pub(crate) struct SelfAttention {
     query: Linear,
     key: Linear,
     value: Linear,
@@ -21,16 +21,16 @@ pub struct SelfAttention {
 }
 
 /// What a self-attention gives.
-pub struct Attended {
+pub(crate) struct Attended {
     /// The attended rows, `[B, N, d]`.
-    pub rows: Tensor<3>,
+    pub(crate) rows: Tensor<3>,
     /// The attention weights before dropout, `[B, heads, N, N]`: query by key.
-    pub weights: Tensor<4>,
+    pub(crate) weights: Tensor<4>,
 }
 
 impl SelfAttention {
     /// A layer of width `d_model` (a multiple of `heads`), randomly initialised.
-    pub fn new(d_model: usize, heads: usize, dropout: f64, device: &Device) -> Self {
+    pub(crate) fn new(d_model: usize, heads: usize, dropout: f64, device: &Device) -> Self {
         let linear = || LinearConfig::new(d_model, d_model).init(device);
         Self {
             query: linear(),
@@ -49,7 +49,7 @@ impl SelfAttention {
     }
 
     /// Attends over `rows` `[B, N, d]`; `key_bias` `[B, 1, 1, N]` is added to the scores of the keys.
-    pub fn forward(&self, rows: Tensor<3>, key_bias: Option<&Tensor<4>>) -> Attended {
+    pub(crate) fn forward(&self, rows: Tensor<3>, key_bias: Option<&Tensor<4>>) -> Attended {
         let [batch, length, d_model] = rows.dims();
         let d_head = d_model / self.heads;
         let split = |x: Tensor<3>| {
@@ -91,7 +91,7 @@ pub(crate) fn silent(linear: &Linear, device: &Device) -> Linear {
 }
 
 /// The additive bias that hides keys: 0 where `mask` `[B, N]` is 1, and a number whose exponential is 0 elsewhere.
-pub fn hide_padding(mask: Tensor<2>) -> Tensor<4> {
+pub(crate) fn hide_padding(mask: Tensor<2>) -> Tensor<4> {
     // Not minus infinity: some GPU drivers assume that there are no infinities.
     ((mask - 1.0) * 1e9).unsqueeze_dims(&[1, 2])
 }

@@ -2,11 +2,11 @@
 
 use burn::tensor::Tensor;
 
-use super::pairs::{CaptionPairs, PicturePairs};
+use super::batch::{CaptionPairs, PicturePairs};
 use super::{Decoders, Pairs, Rows};
-use crate::captioner::LAMBDA;
-use crate::model::Encoded;
-use crate::pixel_cnn::Kept;
+use crate::decoders::captioner::LAMBDA;
+use crate::decoders::generator::Kept;
+use crate::encoders::Encoded;
 
 /// Some pairs of a batch, for one of the decoders.
 ///

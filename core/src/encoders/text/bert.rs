@@ -8,9 +8,9 @@ use burn::nn::{
 use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::attention::{SelfAttention, hide_padding};
 use crate::config::BertConfig;
-use crate::linear::linear;
+use crate::layers::attention::{SelfAttention, hide_padding};
+use crate::layers::linear::linear;
 
 /// A BERT without its pooler.
 #[derive(Module, Debug)]

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::conv::Conv;
 use super::grid::{Activation, Grid, concat_elu};
-use crate::dropout::draw;
+use crate::layers::dropout::draw;
 
 /// x + a · σ(b), where \[a, b\] is what two convolutions make of x, of the skip connections and of the condition.
 #[derive(Module, Debug)]

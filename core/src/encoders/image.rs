@@ -1,11 +1,15 @@
 //! The image encoder: one of the CNNs, and its map cut into 8×8 regions.
 
+mod conv_norm;
+pub mod efficientnet;
+pub mod resnet;
+
 use burn::module::Module;
 use burn::tensor::module::adaptive_avg_pool2d;
 use burn::tensor::{Device, Tensor};
 
-use super::efficientnet::EfficientNetLite0;
-use super::resnet::ResNet;
+use self::efficientnet::EfficientNetLite0;
+use self::resnet::ResNet;
 use crate::config::CnnKind;
 
 /// Regions along each side of the picture.

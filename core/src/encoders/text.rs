@@ -1,0 +1,3 @@
+//! The text encoder.
+
+pub mod bert;

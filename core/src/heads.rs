@@ -1,0 +1,4 @@
+//! The heads: what the model answers.
+
+pub mod entities;
+pub mod score;

@@ -1,0 +1,3 @@
+//! Entities.
+
+pub mod crf;
