@@ -7,11 +7,9 @@ use half::f16;
 
 use crate::config::MuseConfig;
 use crate::decoders::Pair;
-use crate::exchange::Copies;
+use crate::encoders::image::REGIONS;
+use crate::exchange::Multiplicities;
 use crate::text::tokenizer::EncodedText;
-
-/// Regions of a picture: the 8×8 grid.
-pub const REGIONS: usize = 64;
 
 /// A picture that is ready for the model.
 #[derive(Clone, Debug)]
@@ -62,8 +60,8 @@ pub struct Batch {
     pub(crate) shapes: Tensor<2, Int>,
     /// `[B, N]`; `None` when nothing is padded.
     pub(crate) text_mask: Option<Tensor<2>>,
-    pub(crate) text_copies: Copies,
-    pub(crate) image_copies: Copies,
+    pub(crate) text_multiplicities: Multiplicities,
+    pub(crate) image_multiplicities: Multiplicities,
     pub(crate) pictures: Option<Pictures>,
     pub(crate) words: Option<Words>,
     pub(crate) tags: Option<Labels<3>>,
@@ -139,7 +137,6 @@ impl Batch {
             })
             .collect();
 
-        let theta = config.exchange.theta;
         let (pictures, regions) = Pictures::new(examples, config, device);
         let image_counts = match regions {
             REGIONS => vec![1.0; 1 + REGIONS],
@@ -155,8 +152,8 @@ impl Batch {
             shapes: matrix(shapes),
             text_mask: padded
                 .then(|| Tensor::from_data(TensorData::new(mask, [size, length]), device)),
-            text_copies: Copies::new(&counts, theta, device),
-            image_copies: Copies::new(&vec![image_counts; size], theta, device),
+            text_multiplicities: Multiplicities::new(&counts, device),
+            image_multiplicities: Multiplicities::new(&vec![image_counts; size], device),
             pictures,
             words: Words::new(examples, length, regions, device),
             tags: tags(examples, config.tags.len(), device),

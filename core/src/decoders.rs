@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use self::captioner::{Captioner, CaptionerConfig, Vocabulary};
 use self::generator::{PixelCnn, PixelCnnConfig};
-use crate::config::ConfigError;
 use crate::encoders::Encoded;
+use crate::validate::{self, ConfigError};
 use crate::weights::{NamedTensor, StateDict, state_dict};
 
 use self::batch::Rows;
@@ -68,45 +68,15 @@ impl DecodersConfig {
     ///
     /// Names the first setting that is out of range.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let fail = |setting, problem: String| Err(ConfigError { setting, problem });
-        if !(0.0..=1e3).contains(&self.noise) {
-            return fail(
-                "decoders.noise",
-                format!("is {}, must be 0 to 1000", self.noise),
-            );
+        validate::range("noise", self.noise, 0.0..=1e3)?;
+        if let Some(captioner) = &self.captioner {
+            let sizes = captioner.sizes.validate();
+            sizes.map_err(|error| error.within("captioner"))?;
         }
-        let mut sizes = Vec::new();
-        let mut shares = Vec::new();
-        if let Some(CaptionerDecoder { sizes: s, .. }) = &self.captioner {
-            sizes.extend([
-                ("decoders.captioner.attention", s.attention, 1 << 13),
-                ("decoders.captioner.embedding", s.embedding, 1 << 13),
-                ("decoders.captioner.hidden", s.hidden, 1 << 13),
-            ]);
-            shares.push(("decoders.captioner.dropout", s.dropout));
+        match &self.generator {
+            Some(sizes) => sizes.validate().map_err(|error| error.within("generator")),
+            None => Ok(()),
         }
-        if let Some(s) = &self.generator {
-            sizes.extend([
-                ("decoders.generator.blocks", s.blocks, 64),
-                ("decoders.generator.filters", s.filters, 1 << 11),
-                ("decoders.generator.mixtures", s.mixtures, 256),
-            ]);
-            shares.push(("decoders.generator.dropout", s.dropout));
-        }
-        for (setting, value, most) in sizes {
-            if value == 0 || value > most {
-                return fail(setting, format!("is {value}, must be 1 to {most}"));
-            }
-        }
-        for (setting, share) in shares {
-            if !(0.0..1.0).contains(&share) {
-                return fail(
-                    setting,
-                    format!("is {share}, must be at least 0 and below 1"),
-                );
-            }
-        }
-        Ok(())
     }
 }
 

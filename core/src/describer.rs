@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::batch::{Batch, Example, Picture, REGIONS};
+use crate::batch::{Batch, Example, Picture};
 use crate::config::MuseConfig;
 use crate::decoders::captioner::{Captioner, Vocabulary};
 use crate::decoders::generator::PixelCnn;
@@ -12,6 +12,7 @@ use crate::decoders::{
     CaptionerDecoder, DecoderScores, Decoders, PREFIX, Pair, Pairs, Thumbnail, Together, take_state,
 };
 use crate::encoders::Encoded;
+use crate::encoders::image::REGIONS;
 use crate::file::ModelFile;
 use crate::load::LoadError;
 use crate::model::Muse;
@@ -59,7 +60,7 @@ impl Describer {
         let mut file = ModelFile::from_bytes(bytes)?;
         let own = take_state(&mut file.state);
         let muse = file.take_muse(device)?;
-        let d = file.config.text.hidden_size;
+        let d = file.config.text.width();
         let decoders = match &file.config.decoders {
             Some(sizes) => Some(apply_state(Decoders::new(sizes, d, device), own)?),
             None => None,
@@ -201,7 +202,7 @@ impl Describer {
         };
         let encoded = match decoders.is_blind() {
             true => {
-                let d = self.config.text.hidden_size;
+                let d = self.config.text.width();
                 let zeros = |rows| Tensor::zeros([examples.len(), rows, d], &self.device);
                 Encoded {
                     text: zeros(1),

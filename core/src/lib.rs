@@ -24,6 +24,7 @@ pub mod model;
 pub mod pixels;
 pub mod tagger;
 pub mod text;
+mod validate;
 pub mod weights;
 
 pub use config::MuseConfig;

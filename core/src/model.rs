@@ -7,11 +7,11 @@ use burn::nn::{
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, Transaction};
 
-use crate::batch::{Batch, PictureInput, Pictures, REGIONS, Words};
+use crate::batch::{Batch, PictureInput, Pictures, Words};
 use crate::config::{ConfigError, MuseConfig};
 use crate::encoders::Encoded;
-use crate::encoders::image::Cnn;
-use crate::encoders::text::bert::Bert;
+use crate::encoders::image::{ImageEncoder, REGIONS};
+use crate::encoders::text::TextEncoder;
 use crate::exchange::{CrossTransformer, Crossed, ExchangeTrace, Stream};
 use crate::heads::entities::crf::Crf;
 use crate::layers::dropout::draw;
@@ -22,9 +22,9 @@ use crate::text::shape::WORD_SHAPES;
 #[derive(Module, Debug)]
 pub struct Muse {
     /// The text encoder.
-    pub text: Bert,
+    pub text: TextEncoder,
     /// The image encoder.
-    pub image: Cnn,
+    pub image: ImageEncoder,
     /// Embedding of each word's shape, added to its pieces' embeddings.
     pub word_shapes: Option<Embedding>,
     /// Of whole channels (Tompson et al. 2015, arXiv:1411.4280): neighbouring regions tell what a single one hides.
@@ -110,7 +110,7 @@ impl Muse {
     /// When `config` contradicts itself (see [`MuseConfig::validate`]).
     pub fn new(config: &MuseConfig, device: &Device) -> Result<Self, ConfigError> {
         config.validate()?;
-        let d = config.text.hidden_size;
+        let d = config.text.width();
         // Kaiming-normal with fan-in d.
         let row = || {
             let normal = Initializer::Normal {
@@ -123,8 +123,8 @@ impl Muse {
         let tags = config.tags.len();
         let classes = config.classes.len();
         Ok(Self {
-            text: Bert::new(&config.text, device),
-            image: Cnn::new(config.image.encoder, device),
+            text: TextEncoder::new(&config.text, device),
+            image: ImageEncoder::new(config.image.encoder, device),
             word_shapes: config.word_shapes.then(|| {
                 // Zero: at first the pretrained encoder sees what it was trained on.
                 EmbeddingConfig::new(WORD_SHAPES, d)
@@ -136,7 +136,7 @@ impl Muse {
             absent: row(),
             text_cls: row(),
             image_cls: row(),
-            cross: CrossTransformer::new(&config.exchange, d, device).silent(device),
+            cross: CrossTransformer::new(&config.exchange, d, device).zero_init_residuals(device),
             entities: (tags > 0).then(|| EntityHead {
                 fusion: LinearConfig::new(2 * d, d).init(device),
                 dropout: dropout(),
@@ -203,11 +203,11 @@ impl Muse {
         self.cross.forward(
             Stream {
                 rows: with_cls(&self.text_cls, text),
-                copies: batch.text_copies.clone(),
+                multiplicities: batch.text_multiplicities.clone(),
             },
             Stream {
                 rows: with_cls(&self.image_cls, image),
-                copies: batch.image_copies.clone(),
+                multiplicities: batch.image_multiplicities.clone(),
             },
         )
     }

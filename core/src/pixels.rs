@@ -9,13 +9,40 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::config::ImagePreparation;
+use crate::validate::{self, ConfigError};
 
 /// The largest picture that is decoded, in pixels: 64 Mi, such as 8192×8192. Its decoded form takes 192 MiB, or 512 MiB
 /// in the widest colour type there is.
 pub const MAX_PIXELS: u64 = 64 << 20;
+
+/// How a picture becomes the CNN's input: stretched to a square, then `(rgb - mean) / std` on 0..255.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImagePreparation {
+    /// Side of the square in pixels.
+    pub size: usize,
+    /// Mean of each channel, R, G, B, on 0..255.
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel, on 0..255.
+    pub std: [f32; 3],
+}
+
+impl ImagePreparation {
+    /// Checks the settings, which may come from a damaged or hostile file.
+    ///
+    /// # Errors
+    ///
+    /// Names the first setting that is out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        validate::range("size", self.size, 32..=1 << 11)?;
+        match self.std.iter().all(|&s| s > 0.0 && s.is_finite()) {
+            true => Ok(()),
+            false => Err(ConfigError::new("std", "must be above 0")),
+        }
+    }
+}
 
 /// A decoded picture, upright and opaque.
 #[derive(Clone, Debug, PartialEq, Eq)]

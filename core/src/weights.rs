@@ -1,9 +1,9 @@
-//! Weights by name: into a model, out of a model, and from the encoders that others have published.
+//! Weights by name: into a model and out of it.
 //!
 //! Loading is strict. The whole set is compared with the module before any tensor is made, and everything that is
 //! missing, unexpected or of another shape is reported at once, under the name that the file gives it.
 
-mod foreign;
+pub(crate) mod foreign;
 #[cfg(test)]
 mod tests;
 
@@ -17,9 +17,6 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use thiserror::Error;
 
 use self::foreign::Foreign;
-use crate::config::CnnKind;
-use crate::encoders::image::Cnn;
-use crate::encoders::text::bert::Bert;
 
 /// One tensor on the host, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -202,59 +199,12 @@ pub fn state_dict<M: Module>(module: &M) -> StateDict {
 /// # Errors
 /// [`WeightsError::Mismatch`] unless names and shapes are exactly those of the module.
 pub fn apply_state<M: Module>(module: M, state: StateDict) -> Result<M, WeightsError> {
-    load(module, "the model", state, Foreign::same)
+    load(module, "the model", state, |path| Foreign::plain(path))
 }
 
-/// Loads a Hugging Face BERT: with or without the `bert.` prefix, `gamma`/`beta` or `weight`/`bias` for the
-/// normalisations; the heads that such files carry (pooler, `cls.*`, classifiers) and `position_ids` are left out.
-///
-/// # Errors
-/// [`WeightsError::Mismatch`], in the file's names.
-pub fn load_bert(model: Bert, dict: StateDict) -> Result<Bert, WeightsError> {
-    const UNUSED: [&str; 4] = ["pooler.", "cls.", "classifier.", "qa_outputs."];
-    let mut state = StateDict::new();
-    let mut problems = Vec::new();
-    for (name, tensor) in dict {
-        let name = name.strip_prefix("bert.").unwrap_or(&name);
-        if UNUSED.iter().any(|head| name.starts_with(head)) || name.ends_with("position_ids") {
-            continue;
-        }
-        let name = match name.rsplit_once('.') {
-            Some((module, "gamma")) => format!("{module}.weight"),
-            Some((module, "beta")) => format!("{module}.bias"),
-            _ => name.to_owned(),
-        };
-        if state.insert(name.clone(), tensor).is_some() {
-            problems.push(Problem::Twice { name });
-        }
-    }
-    if !problems.is_empty() {
-        let module = "BERT".to_owned();
-        return Err(WeightsError::Mismatch { module, problems });
-    }
-    load(model, "BERT", state, Foreign::bert)
-}
-
-/// Loads torchvision's names into a ResNet, `efficientnet_lite_pytorch`'s into an EfficientNet-Lite0. The classifier
-/// and the counters of the normalisations are left out.
-///
-/// # Errors
-/// [`WeightsError::Mismatch`], in the file's names.
-pub fn load_cnn(cnn: Cnn, kind: CnnKind, mut dict: StateDict) -> Result<Cnn, WeightsError> {
-    let classifier = match kind {
-        CnnKind::EfficientnetLite0 => "_fc.",
-        _ => "fc.",
-    };
-    dict.retain(|name, _| !name.starts_with(classifier) && !name.ends_with(".num_batches_tracked"));
-    let foreign = match kind {
-        CnnKind::EfficientnetLite0 => Foreign::efficientnet,
-        _ => Foreign::resnet,
-    };
-    load(cnn, &format!("{kind:?}"), dict, foreign)
-}
-
-/// The strict loader: compares first, then puts the tensors in.
-fn load<M: Module>(
+/// The strict loader: compares first, then puts the tensors in. `what` is what errors call the module, and `foreign` says
+/// where in the file a parameter of it is.
+pub(crate) fn load<M: Module>(
     module: M,
     what: &str,
     mut dict: StateDict,

@@ -24,12 +24,14 @@ use muse::train::feed::StepInput;
 use muse::train::freeze;
 use muse::train::learner::{Trainee, optimizer, schedule};
 use muse::train::workers::Workers;
-use muse_core::batch::{Batch, Example, Picture, REGIONS};
-use muse_core::config::{BertConfig, MuseConfig};
+use muse_core::batch::{Batch, Example, Picture};
+use muse_core::config::MuseConfig;
 use muse_core::decoders::captioner::Vocabulary;
 use muse_core::decoders::{Decoders, DecodersConfig, Pair, Pairs, Thumbnail, Together};
 use muse_core::encoders::Encoded;
-use muse_core::exchange::{Copies, CrossTransformer, Crossed, Stream, scores};
+use muse_core::encoders::image::REGIONS;
+use muse_core::encoders::text::{BertConfig, TextEncoderConfig};
+use muse_core::exchange::{CrossTransformer, Crossed, Multiplicities, Stream, scores};
 use muse_core::model::Muse;
 use muse_core::text::tokenizer::EncodedText;
 
@@ -143,7 +145,7 @@ fn parts(bench: &mut Bench) {
     let muse = freeze(&config, muse.train().set_require_grad(true)).expect("the stages");
     let examples = examples(&model);
     let batch = Batch::new(&examples, &model, 0, &device);
-    let d = model.text.hidden_size;
+    let d = model.text.width();
     let random = |shape: [usize; 3]| {
         Tensor::<3>::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad()
     };
@@ -178,12 +180,10 @@ fn parts(bench: &mut Bench) {
         |()| muse.projection.forward(regions.clone()).sum().backward(),
     );
 
-    let theta = model.exchange.theta;
-    let copies = |n: usize| Copies::new(&vec![vec![1.0; 1 + n]; POSTS], theta, &device);
     let streams = || {
         [PIECES, REGIONS].map(|n| Stream {
             rows: random([POSTS, 1 + n, d]),
-            copies: copies(n),
+            multiplicities: Multiplicities::new(&vec![vec![1.0; 1 + n]; POSTS], &device),
         })
     };
     let cross = |cross: &CrossTransformer, [text, image]: [Stream; 2]| {
@@ -215,27 +215,16 @@ fn parts(bench: &mut Bench) {
             3,
         )
     };
-    let exchanging = || {
-        let [text, image] = streams();
-        (text, weights(PIECES), image, weights(REGIONS))
-    };
-    bench.part(
-        "exchange alone",
-        exchanging,
-        |(text, text_weights, image, image_weights)| {
-            let (mut text_rows, mut image_rows) = (text.rows, image.rows);
-            for _ in 0..layers {
-                let text_scores = scores(text_weights.clone());
-                let image_scores = scores(image_weights.clone());
-                let [text_done, image_done] = muse.cross.exchange(
-                    (text_rows, &text_scores, &text.copies),
-                    (image_rows, &image_scores, &image.copies),
-                );
-                (text_rows, image_rows) = (text_done.0, image_done.0);
-            }
-            (text_rows.sum() + image_rows.sum()).backward()
-        },
-    );
+    let exchanging = || (streams(), [PIECES, REGIONS].map(weights));
+    bench.part("exchange alone", exchanging, |(mut streams, weights)| {
+        let quotas = muse.cross.quotas(&streams);
+        for _ in 0..layers {
+            let scores = weights.clone().map(scores);
+            (streams, _) = muse.cross.exchange(streams, &scores, &quotas);
+        }
+        let [text, image] = streams.map(|stream| stream.rows.sum());
+        (text + image).backward()
+    });
 
     let crossed = || Crossed {
         text: random([POSTS, 1 + PIECES, d]),
@@ -362,7 +351,7 @@ fn settings() -> TrainConfig {
     let mut config = TrainConfig::load(&path, &[]).expect("the configuration");
     config.model.text = TextSection {
         folder: None,
-        sizes: Some(BertConfig {
+        sizes: Some(TextEncoderConfig::Bert(BertConfig {
             vocab_size: 30522,
             hidden_size: 384,
             num_hidden_layers: 6,
@@ -373,7 +362,7 @@ fn settings() -> TrainConfig {
             layer_norm_eps: 1e-12,
             hidden_dropout_prob: 0.1,
             attention_probs_dropout_prob: 0.1,
-        }),
+        })),
     };
     config
 }

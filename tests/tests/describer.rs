@@ -41,7 +41,7 @@ fn describer(blind: bool) -> Describer {
     };
     let device = Device::flex();
     device.seed(3);
-    let decoders = Decoders::new(&config, model.config.text.hidden_size, &device);
+    let decoders = Decoders::new(&config, model.config.text.width(), &device);
     model.state.extend(decoders.state());
     model.config.decoders = Some(config);
     Describer::from_bytes(&model.to_bytes(Precision::F32), &device).expect("a model")

@@ -6,10 +6,9 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::DecodersConfig;
 use crate::batch::Example;
-use crate::config::ImagePreparation;
 use crate::decoders::captioner::Captions;
 use crate::decoders::generator::{SIDE, TOGETHER, to_unit};
-use crate::pixels::{Pixels, prepare};
+use crate::pixels::{ImagePreparation, Pixels, prepare};
 
 /// Rows of a batch.
 pub(super) type Rows = Tensor<1, Int>;

@@ -28,6 +28,7 @@ use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::layers::dropout::draw;
+use crate::validate::{self, ConfigError};
 
 pub use beam::Beam;
 pub use captions::Captions;
@@ -48,6 +49,20 @@ pub struct CaptionerConfig {
     pub hidden: usize,
     /// Dropout of the hidden state before the vocabulary, in training.
     pub dropout: f64,
+}
+
+impl CaptionerConfig {
+    /// Checks the sizes, which may come from a damaged or hostile file.
+    ///
+    /// # Errors
+    ///
+    /// Names the first setting that is out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        validate::range("attention", self.attention, 1..=1 << 13)?;
+        validate::range("embedding", self.embedding, 1..=1 << 13)?;
+        validate::range("hidden", self.hidden, 1..=1 << 13)?;
+        validate::dropout("dropout", self.dropout)
+    }
 }
 
 impl Default for CaptionerConfig {

@@ -23,6 +23,7 @@ pub use self::sampler::Chance;
 use self::block::GatedBlock;
 use self::conv::{Conv, TransposedConv};
 use self::grid::{Activation, Grid};
+use crate::validate::{self, ConfigError};
 
 /// The side of the pictures that are painted, in pixels.
 pub const SIDE: usize = 32;
@@ -46,6 +47,20 @@ pub struct PixelCnnConfig {
     /// Dropout of channels in the residual blocks, in training; 0.5 in the paper.
     #[serde(default = "half")]
     pub dropout: f64,
+}
+
+impl PixelCnnConfig {
+    /// Checks the sizes, which may come from a damaged or hostile file.
+    ///
+    /// # Errors
+    ///
+    /// Names the first setting that is out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        validate::range("blocks", self.blocks, 1..=64)?;
+        validate::range("filters", self.filters, 1..=1 << 11)?;
+        validate::range("mixtures", self.mixtures, 1..=256)?;
+        validate::dropout("dropout", self.dropout)
+    }
 }
 
 fn half() -> f64 {

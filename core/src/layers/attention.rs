@@ -42,9 +42,9 @@ impl SelfAttention {
         }
     }
 
-    /// The same layer with an output of 0; see [`silent`].
-    pub(crate) fn silent(mut self, device: &Device) -> Self {
-        self.output = silent(&self.output, device);
+    /// The same layer with an output of 0; see [`zero_init`].
+    pub(crate) fn zero_init(mut self, device: &Device) -> Self {
+        self.output = zero_init(&self.output, device);
         self
     }
 
@@ -83,7 +83,7 @@ impl SelfAttention {
 ///
 /// A residual branch that begins so leaves its input as it is: layers that are new do not garble what a pretrained encoder
 /// says before they have learned something (compare Zhang et al. 2019, arXiv:1901.09321).
-pub(crate) fn silent(linear: &Linear, device: &Device) -> Linear {
+pub(crate) fn zero_init(linear: &Linear, device: &Device) -> Linear {
     let [d_input, d_output] = linear.weight.lazy_shape().dims();
     LinearConfig::new(d_input, d_output)
         .with_initializer(Initializer::Zeros)

@@ -9,9 +9,11 @@ use burn::tensor::{Device, Tensor};
 use muse_core::config::MuseConfig;
 use muse_core::decoders::captioner::Vocabulary;
 use muse_core::decoders::{Decoders, DecodersConfig};
+use muse_core::exchange::ExchangeRule;
 use muse_core::file::ModelFile;
 use muse_core::model::Muse;
 use safetensors::{Dtype, SafeTensors};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::read_bytes;
@@ -124,7 +126,7 @@ fn count(config: &MuseConfig) -> anyhow::Result<Parts> {
     Muse::new(config, &device)?.visit(&mut counter);
     if let Some(sizes) = &config.decoders {
         counter.path.push("decoders".to_owned());
-        Decoders::new(sizes, config.text.hidden_size, &device).visit(&mut counter);
+        Decoders::new(sizes, config.text.width(), &device).visit(&mut counter);
     }
     Ok(counter.parts)
 }
@@ -282,9 +284,9 @@ fn write_text(
     writeln!(
         out,
         "text       {} layers, width {}, {} pieces, windows of {}{}",
-        text.num_hidden_layers,
-        text.hidden_size,
-        text.vocab_size,
+        text.layers(),
+        text.width(),
+        text.vocabulary(),
         config.max_pieces,
         if config.word_shapes {
             ", word shapes"
@@ -292,13 +294,9 @@ fn write_text(
             ""
         }
     )?;
-    let encoder = serde_json::to_value(config.image.encoder)?;
+    let encoder = name_of(config.image.encoder)?;
     let size = config.image.preparation.size;
-    writeln!(
-        out,
-        "image      {}, {size}x{size}",
-        encoder.as_str().unwrap_or_default()
-    )?;
+    writeln!(out, "image      {encoder}, {size}x{size}")?;
     writeln!(
         out,
         "exchange   {} layers, {} heads, ratio {} in layers {} to {}{}",
@@ -307,10 +305,9 @@ fn write_text(
         exchange.theta,
         exchange.first_layer,
         exchange.last_layer,
-        if exchange.replace_only {
-            ", replace only"
-        } else {
-            ""
+        match exchange.rule {
+            ExchangeRule::Add => String::new(),
+            other => format!(", rule {}", name_of(other)?),
         }
     )?;
     if let Some(decoders) = &config.decoders {
@@ -341,6 +338,12 @@ fn described(decoders: &DecodersConfig) -> String {
         .chain(blind)
         .collect();
     all.join(", ")
+}
+
+/// What a configuration calls a setting's value.
+fn name_of(value: impl Serialize) -> io::Result<String> {
+    let value = serde_json::to_value(value)?;
+    Ok(value.as_str().unwrap_or_default().to_owned())
 }
 
 fn listed(names: &[String]) -> String {

@@ -10,10 +10,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use half::f16;
 use indicatif::ProgressBar;
 use muse_core::batch::Picture;
-use muse_core::config::{ImageConfig, ImagePreparation};
 use muse_core::decoders::{Pair, Thumbnail};
-use muse_core::encoders::image::Cnn;
-use muse_core::pixels::{Pixels, decode, prepare};
+use muse_core::encoders::image::{ImageEncoder, ImageEncoderConfig};
+use muse_core::pixels::{ImagePreparation, Pixels, decode, prepare};
 use muse_core::weights::state_dict;
 use sha2::{Digest, Sha256};
 
@@ -45,15 +44,20 @@ enum Encoder {
 
 /// A frozen CNN.
 struct Features {
-    cnn: Cnn,
-    config: ImageConfig,
+    cnn: ImageEncoder,
+    config: ImageEncoderConfig,
     weights: String,
     device: Device,
 }
 
 impl Gallery {
     /// Features of `cnn`, kept in `cache`; `device` is the CNN's own.
-    pub fn features(cnn: Cnn, config: ImageConfig, cache: FeatureCache, device: Device) -> Self {
+    pub fn features(
+        cnn: ImageEncoder,
+        config: ImageEncoderConfig,
+        cache: FeatureCache,
+        device: Device,
+    ) -> Self {
         let weights = fingerprint(&cnn);
         let features = Features {
             cnn,
@@ -278,7 +282,7 @@ fn decoded(path: &Path, bytes: &[u8]) -> anyhow::Result<Pixels> {
 }
 
 /// SHA-256 of a CNN's weights, wherever they came from.
-fn fingerprint(cnn: &Cnn) -> String {
+fn fingerprint(cnn: &ImageEncoder) -> String {
     let mut hash = Sha256::new();
     for (name, tensor) in state_dict(cnn) {
         hash.update(name.as_bytes());

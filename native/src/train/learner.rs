@@ -13,9 +13,10 @@ use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use muse_core::MuseConfig;
-use muse_core::batch::{Batch, Example, REGIONS};
+use muse_core::batch::{Batch, Example};
 use muse_core::decoders::{DecoderScores, Decoders, Pairs, Together};
 use muse_core::encoders::Encoded;
+use muse_core::encoders::image::REGIONS;
 use muse_core::model::{Losses, Muse, Predictions};
 
 use super::config::{LossWeights, TrainConfig, TrainSection};
@@ -115,7 +116,7 @@ impl Trainee {
         let rows = |needed: bool, encode: &dyn Fn() -> Tensor<3>, count: usize| match needed {
             true => encode(),
             false => {
-                let d = settings.config.text.hidden_size;
+                let d = settings.config.text.width();
                 Tensor::zeros([batch.size, count, d], &settings.device)
             }
         };

@@ -30,7 +30,7 @@ fn painter() -> &'static Path {
                 dropout: 0.5,
             }),
         };
-        let d = model.config.text.hidden_size;
+        let d = model.config.text.width();
         let decoders = Decoders::new(&config, d, &Device::flex());
         model.state.extend(decoders.state());
         let mut set = |name: &str, values: &[f32]| {

@@ -6,6 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::conv_norm::{Border, ConvNorm, ConvNormConfig};
+use crate::weights::foreign::{Foreign, norm_parameter};
 
 /// One row for each stage: repeats, kernel, stride of the first repeat, expansion, output channels.
 const STAGES: [(usize, usize, usize, usize, usize); 7] = [
@@ -143,4 +144,32 @@ fn conv(
 
 fn relu6(x: Tensor<4>) -> Tensor<4> {
     x.clamp(0.0, 6.0)
+}
+
+/// What `efficientnet_lite_pytorch` calls a parameter.
+pub(super) fn published_name(path: &str) -> Foreign {
+    let (module, parameter) = match path.split_once(".norm.") {
+        None => (
+            path.strip_suffix(".weight").unwrap_or(path),
+            None, // the convolution's weight
+        ),
+        Some((conv, parameter)) => (conv, Some(norm_parameter(parameter))),
+    };
+    let (parent, conv) = match module.rsplit_once('.') {
+        Some((block, conv)) => (format!("_{block}."), conv),
+        None => (String::new(), module),
+    };
+    let (conv, norm) = match conv {
+        "stem" => ("_conv_stem", "_bn0"),
+        "expand" => ("_expand_conv", "_bn0"),
+        "depthwise" => ("_depthwise_conv", "_bn1"),
+        "project" => ("_project_conv", "_bn2"),
+        "head" => ("_conv_head", "_bn1"),
+        other => (other, other),
+    };
+    let name = match parameter {
+        None => format!("{parent}{conv}.weight"),
+        Some(parameter) => format!("{parent}{norm}.{parameter}"),
+    };
+    Foreign::plain(name)
 }

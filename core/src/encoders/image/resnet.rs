@@ -7,7 +7,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 
 use super::conv_norm::{Border, ConvNorm, ConvNormConfig};
-use crate::config::CnnKind;
+use crate::weights::foreign::{Foreign, norm_parameter, replace_all};
 
 /// A ResNet without pooling and classifier; its fields are named as in torchvision.
 #[derive(Module, Debug)]
@@ -30,16 +30,8 @@ struct Block {
 }
 
 impl ResNet {
-    /// A network with random weights; `None` when `kind` is not a ResNet.
-    pub fn new(kind: CnnKind, device: &Device) -> Option<Self> {
-        let (blocks, bottleneck) = match kind {
-            CnnKind::EfficientnetLite0 => return None,
-            CnnKind::Resnet18 => ([2, 2, 2, 2], false),
-            CnnKind::Resnet34 => ([3, 4, 6, 3], false),
-            CnnKind::Resnet50 => ([3, 4, 6, 3], true),
-            CnnKind::Resnet101 => ([3, 4, 23, 3], true),
-            CnnKind::Resnet152 => ([3, 8, 36, 3], true),
-        };
+    /// A network with random weights, of so many blocks in each of its four layers.
+    pub fn new(blocks: [usize; 4], bottleneck: bool, device: &Device) -> Self {
         let mut input = 64;
         let mut layer = |blocks: usize, width: usize, stride: usize| {
             (0..blocks)
@@ -52,7 +44,7 @@ impl ResNet {
                 })
                 .collect()
         };
-        Some(Self {
+        Self {
             conv1: conv(3, 64, 7, 2, device),
             maxpool: MaxPool2dConfig::new([3, 3])
                 .with_strides([2, 2])
@@ -62,7 +54,7 @@ impl ResNet {
             layer2: layer(blocks[1], 128, 2),
             layer3: layer(blocks[2], 256, 2),
             layer4: layer(blocks[3], 512, 2),
-        })
+        }
     }
 
     /// The last feature map `[B, C, S/32, S/32]` of `[B, 3, S, S]`, sizes rounded up.
@@ -149,4 +141,16 @@ fn conv(input: usize, output: usize, kernel: usize, stride: usize, device: &Devi
         epsilon: 1e-5,
     }
     .init(device)
+}
+
+/// What torchvision calls a parameter.
+pub(super) fn published_name(path: &str) -> Foreign {
+    let name = match path.split_once(".norm.") {
+        None => replace_all(path, &[("downsample.weight", "downsample.0.weight")]),
+        Some((conv, parameter)) => {
+            let norm = replace_all(conv, &[("downsample", "downsample.1"), ("conv", "bn")]);
+            format!("{norm}.{}", norm_parameter(parameter))
+        }
+    };
+    Foreign::plain(name)
 }

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use muse_core::config::{BertConfig, CnnKind, ExchangeConfig};
 use muse_core::decoders::generator::PixelCnnConfig;
+use muse_core::encoders::image::CnnKind;
+use muse_core::encoders::text::TextEncoderConfig;
+use muse_core::exchange::ExchangeConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Source;
@@ -54,7 +56,7 @@ pub struct TextSection {
     pub folder: Option<PathBuf>,
     /// Sizes, for a folder that is not at hand (`muse info`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sizes: Option<BertConfig>,
+    pub sizes: Option<TextEncoderConfig>,
 }
 
 /// The image encoder.
