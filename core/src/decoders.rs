@@ -11,6 +11,7 @@
 
 mod batch;
 pub mod captioner;
+mod config;
 pub mod generator;
 mod microbatch;
 #[cfg(test)]
@@ -19,66 +20,24 @@ mod tests;
 use burn::module::Module;
 use burn::nn::{GaussianNoise, GaussianNoiseConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 
-use self::captioner::{Captioner, CaptionerConfig, Vocabulary};
-use self::generator::{PixelCnn, PixelCnnConfig};
+pub use self::batch::{DecoderBatch, DecoderTarget, MicrobatchSize, Thumbnail};
+use self::captioner::Captioner;
+pub use self::config::{CaptionerDecoder, DecodersConfig};
+use self::generator::PixelCnn;
+pub use self::microbatch::Microbatch;
 use crate::encoders::Encoded;
-use crate::validate::{self, ConfigError};
 use crate::weights::{NamedTensor, StateDict, state_dict};
 
-use self::batch::Rows;
-pub use self::batch::{Pair, Pairs, Thumbnail, Together};
-pub use self::microbatch::Part;
+/// What the captioner's loss L_it is called.
+pub const CAPTIONING: &str = "captioning";
+/// What the image generator's loss L_ti is called.
+pub const GENERATION: &str = "generation";
+/// What both are called, in the order in which they are told.
+pub const NAMES: [&str; 2] = [CAPTIONING, GENERATION];
 
 /// What the names of the decoders' weights begin with in a model file.
 pub const PREFIX: &str = "decoders.";
-
-/// Which decoders there are, and their sizes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DecodersConfig {
-    /// Standard deviation s of the noise on the embeddings, in training.
-    pub noise: f64,
-    /// Whether the decoders are fed a constant instead of the embeddings: a control, which shows what they owe to them.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub blind: bool,
-    /// The captioner, picture → text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub captioner: Option<CaptionerDecoder>,
-    /// The image generator, text → picture.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generator: Option<PixelCnnConfig>,
-}
-
-/// The captioner's sizes and its words.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CaptionerDecoder {
-    /// Its sizes.
-    pub sizes: CaptionerConfig,
-    /// The word pieces that it can say.
-    pub vocabulary: Vocabulary,
-}
-
-impl DecodersConfig {
-    /// Checks the sizes, which may come from a damaged or hostile file.
-    ///
-    /// # Errors
-    ///
-    /// Names the first setting that is out of range.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        validate::range("noise", self.noise, 0.0..=1e3)?;
-        if let Some(captioner) = &self.captioner {
-            let sizes = captioner.sizes.validate();
-            sizes.map_err(|error| error.within("captioner"))?;
-        }
-        match &self.generator {
-            Some(sizes) => sizes.validate().map_err(|error| error.within("generator")),
-            None => Ok(()),
-        }
-    }
-}
 
 /// The decoders and the MLP that both embeddings go through.
 #[derive(Module, Debug)]
@@ -144,14 +103,14 @@ impl Decoders {
     }
 
     /// The decoders' losses pair by pair, without the attention's term. Waits for the device (native only).
-    pub fn scores(&self, encoded: &Encoded, pairs: &Pairs) -> DecoderScores {
+    pub fn scores(&self, encoded: &Encoded, batch: &DecoderBatch) -> DecoderScores {
         let read = |losses: Tensor<1>| {
             let data = losses.into_data().convert::<f32>();
             data.try_to_vec::<f32>().unwrap_or_default()
         };
         let mut scores = DecoderScores::default();
         if let Some(captioner) = &self.captioner {
-            for group in &pairs.captions {
+            for group in &batch.captions {
                 let regions = self.regions_of(encoded, &group.rows);
                 let sums = read(captioner.cross_entropies(regions, &group.tokens));
                 let counts = group.tokens.lengths().iter().copied();
@@ -161,7 +120,7 @@ impl Decoders {
             }
         }
         if let Some(generator) = &self.generator {
-            for group in &pairs.pictures {
+            for group in &batch.pictures {
                 let condition = self.condition_of(encoded, &group.rows);
                 let nats = read(generator.losses(group.pixels.clone(), condition));
                 let losses = group.samples.iter().copied().zip(nats);

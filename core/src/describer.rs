@@ -9,7 +9,8 @@ use crate::config::MuseConfig;
 use crate::decoders::captioner::{Captioner, Vocabulary};
 use crate::decoders::generator::PixelCnn;
 use crate::decoders::{
-    CaptionerDecoder, DecoderScores, Decoders, PREFIX, Pair, Pairs, Thumbnail, Together, take_state,
+    CaptionerDecoder, DecoderBatch, DecoderScores, DecoderTarget, Decoders, MicrobatchSize, PREFIX,
+    Thumbnail, take_state,
 };
 use crate::encoders::Encoded;
 use crate::encoders::image::REGIONS;
@@ -33,9 +34,9 @@ pub struct MissingDecoder {
     pub setting: &'static str,
 }
 
-/// A photo that [`Describer::see`] has put through the image encoder, and as the image generator would draw it.
+/// A photo that [`Describer::encode_photo`] has put through the image encoder, and as the image generator would draw it.
 #[derive(Clone, Debug)]
-pub struct SeenPhoto {
+pub struct EncodedPhoto {
     picture: Arc<Picture>,
     thumbnail: Arc<Thumbnail>,
 }
@@ -89,7 +90,7 @@ impl Describer {
     /// # Errors
     ///
     /// When the model has no captioner.
-    pub fn look(
+    pub fn captioning_inputs(
         &self,
         picture: &Pixels,
     ) -> Result<(&Captioner, &Vocabulary, Tensor<3>), MissingDecoder> {
@@ -112,7 +113,7 @@ impl Describer {
 
     /// Puts a photo through the image encoder: it can then be scored with any number of captions. (Blind decoders spare the
     /// encoder the work.)
-    pub fn see(&self, photo: &Pixels) -> SeenPhoto {
+    pub fn encode_photo(&self, photo: &Pixels) -> EncodedPhoto {
         let regions = match self.is_blind() {
             true => {
                 let channels = self.config.image.encoder.channels();
@@ -120,8 +121,8 @@ impl Describer {
             }
             false => self.regions(photo),
         };
-        SeenPhoto {
-            picture: Arc::new(Picture::Seen(Box::new(regions))),
+        EncodedPhoto {
+            picture: Arc::new(Picture::Encoded(Box::new(regions))),
             thumbnail: Arc::new(Thumbnail::new(photo)),
         }
     }
@@ -141,7 +142,10 @@ impl Describer {
     /// # Errors
     ///
     /// When the model has no image generator.
-    pub fn read(&self, caption: &str) -> Result<(&PixelCnn, Tensor<2>), MissingDecoder> {
+    pub fn generation_inputs(
+        &self,
+        caption: &str,
+    ) -> Result<(&PixelCnn, Tensor<2>), MissingDecoder> {
         let Some((decoders, generator)) = self
             .decoders
             .as_ref()
@@ -160,7 +164,7 @@ impl Describer {
         Ok((generator, decoders.condition(row)))
     }
 
-    /// Of a caption longer than the model's window the beginning that [`Self::read`] reads; `None` of others.
+    /// Of a caption longer than the model's window the beginning that [`Self::generation_inputs`] reads; `None` of others.
     pub fn words_read<'a>(&self, caption: &'a str) -> Option<&'a str> {
         let split = split(caption);
         let words: Vec<String> = split.iter().map(|word| word.text.clone()).collect();
@@ -181,23 +185,24 @@ impl Describer {
     }
 
     /// How well the decoders do on captions and photos, pair by pair.
-    pub fn scores(&self, pairs: &[(&[String], &SeenPhoto)]) -> DecoderScores {
+    pub fn scores(&self, pairs: &[(&[String], &EncodedPhoto)]) -> DecoderScores {
         let (Some(sizes), Some(decoders)) = (&self.config.decoders, &self.decoders) else {
             return DecoderScores::default();
         };
-        let examples: Vec<Example> = pairs
+        let (examples, targets): (Vec<Example>, Vec<_>) = pairs
             .iter()
             .map(|(words, photo)| {
                 let picture = Arc::clone(&photo.picture);
-                let mut example = Example::unlabelled(self.first_window(words), Some(picture));
-                example.pair = Some(Pair {
+                let target = DecoderTarget {
                     tokens: self.tokens(words),
                     thumbnail: (sizes.generator.as_ref()).map(|_| Arc::clone(&photo.thumbnail)),
-                });
-                example
+                };
+                let text = self.first_window(words);
+                (Example::unlabelled(text, Some(picture)), Some(target))
             })
-            .collect();
-        let Some(pairs) = Pairs::new(&examples, sizes, Together::CPU, &self.device) else {
+            .unzip();
+        let size = MicrobatchSize::CPU;
+        let Some(batch) = DecoderBatch::new(&targets, sizes, size, &self.device) else {
             return DecoderScores::default();
         };
         let encoded = match decoders.is_blind() {
@@ -211,7 +216,7 @@ impl Describer {
             }
             false => self.muse.encode(&self.batch(&examples)),
         };
-        decoders.scores(&encoded, &pairs)
+        decoders.scores(&encoded, &batch)
     }
 
     fn is_blind(&self) -> bool {

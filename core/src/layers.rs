@@ -3,3 +3,4 @@
 pub(crate) mod attention;
 pub(crate) mod dropout;
 pub(crate) mod linear;
+pub(crate) mod readback;

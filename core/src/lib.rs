@@ -28,4 +28,4 @@ mod validate;
 pub mod weights;
 
 pub use config::MuseConfig;
-pub use tagger::{Caption, Entity, Exchange, Request, SeenPicture, Sentiment, Tagged, Tagger};
+pub use tagger::{Caption, EncodedPicture, Entity, Exchange, Request, Sentiment, Tagged, Tagger};

@@ -5,11 +5,11 @@ use std::ops::RangeInclusive;
 
 /// A configuration that no model can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("model configuration: {setting}: {problem}")]
+#[error("model configuration: {setting} {problem}")]
 pub struct ConfigError {
     /// The setting at fault.
     pub setting: String,
-    /// What is wrong with it, and what would be right.
+    /// What is wrong with it, and what would be right; to be read after the setting.
     pub problem: String,
 }
 

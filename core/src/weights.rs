@@ -170,8 +170,8 @@ pub fn state_dict<M: Module>(module: &M) -> StateDict {
         fn enter_module(&mut self, name: &str, container_type: &str) {
             self.path.enter(name, container_type);
         }
-        fn exit_module(&mut self, _name: &str, container_type: &str) {
-            self.path.exit(container_type);
+        fn exit_module(&mut self, name: &str, container_type: &str) {
+            self.path.exit(name, container_type);
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let data = param.val().into_data();
@@ -257,8 +257,9 @@ pub(crate) fn load<M: Module>(
     Ok(module.map(&mut Writer { path, state }))
 }
 
-/// Path and shape of every float parameter, in the module's order. Initialises nothing.
-fn layout<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
+/// Path and shape of every float parameter, in the module's order, under the names that [`state_dict`] gives. Initialises
+/// nothing.
+pub fn layout<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
     struct Layout {
         path: Path,
         parameters: Vec<(String, Vec<usize>)>,
@@ -267,8 +268,8 @@ fn layout<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
         fn enter_module(&mut self, name: &str, container_type: &str) {
             self.path.enter(name, container_type);
         }
-        fn exit_module(&mut self, _name: &str, container_type: &str) {
-            self.path.exit(container_type);
+        fn exit_module(&mut self, name: &str, container_type: &str) {
+            self.path.exit(name, container_type);
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let shape = param.lazy_shape().as_slice().to_vec();
@@ -293,8 +294,8 @@ impl ModuleMapper for Writer {
         self.path.enter(name, container_type);
     }
 
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.path.exit(container_type);
+    fn exit_module(&mut self, name: &str, container_type: &str) {
+        self.path.exit(name, container_type);
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -309,21 +310,25 @@ impl ModuleMapper for Writer {
 }
 
 /// Where a traversal stands. burn reports an enum's variant as a step of its own; it is left out, as it would tie the
-/// names in a model file to those of our types.
+/// names in a model file to those of our types. So is the field that holds a model's heads, each of which has a name.
 #[derive(Default)]
 struct Path(Vec<String>);
 
 impl Path {
     fn enter(&mut self, name: &str, container_type: &str) {
-        if !container_type.starts_with("Enum:") {
+        if Self::is_named(name, container_type) {
             self.0.push(name.to_owned());
         }
     }
 
-    fn exit(&mut self, container_type: &str) {
-        if !container_type.starts_with("Enum:") {
+    fn exit(&mut self, name: &str, container_type: &str) {
+        if Self::is_named(name, container_type) {
             self.0.pop();
         }
+    }
+
+    fn is_named(name: &str, container_type: &str) -> bool {
+        !container_type.starts_with("Enum:") && (name, container_type) != ("heads", "Struct:Muse")
     }
 
     fn join(&self) -> String {

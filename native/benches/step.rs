@@ -27,11 +27,15 @@ use muse::train::workers::Workers;
 use muse_core::batch::{Batch, Example, Picture};
 use muse_core::config::MuseConfig;
 use muse_core::decoders::captioner::Vocabulary;
-use muse_core::decoders::{Decoders, DecodersConfig, Pair, Pairs, Thumbnail, Together};
+use muse_core::decoders::{
+    DecoderBatch, DecoderTarget, Decoders, DecodersConfig, MicrobatchSize, Thumbnail,
+};
 use muse_core::encoders::Encoded;
 use muse_core::encoders::image::REGIONS;
 use muse_core::encoders::text::{BertConfig, TextEncoderConfig};
 use muse_core::exchange::{CrossTransformer, Crossed, Multiplicities, Stream, scores};
+use muse_core::heads::Labels;
+use muse_core::heads::sentiment::Label;
 use muse_core::model::Muse;
 use muse_core::text::tokenizer::EncodedText;
 
@@ -144,6 +148,7 @@ fn parts(bench: &mut Bench) {
     let muse = Muse::new(&model, &inner).expect("the configuration");
     let muse = freeze(&config, muse.train().set_require_grad(true)).expect("the stages");
     let examples = examples(&model);
+    let targets = targets();
     let batch = Batch::new(&examples, &model, 0, &device);
     let d = model.text.width();
     let random = |shape: [usize; 3]| {
@@ -233,10 +238,11 @@ fn parts(bench: &mut Bench) {
     };
     bench.part("heads, CRF and losses", crossed, |crossed| {
         let losses = muse.losses(&batch, &muse.heads(&batch, crossed));
-        let [Some(entities), Some(sentiment)] = [losses.entities, losses.sentiment] else {
-            unreachable!("the batch has both labels");
-        };
-        (entities + sentiment).backward()
+        let sum = losses
+            .into_iter()
+            .map(|(_, loss)| loss)
+            .reduce(|a, b| a + b);
+        sum.expect("the batch has both labels").backward()
     });
 
     let sizes = model.decoders.clone().expect("decoders");
@@ -253,21 +259,20 @@ fn parts(bench: &mut Bench) {
     let side_by_side = workers();
     for (name, captioner) in [("captioner", true), ("image generator", false)] {
         // One decoder's pairs at a time, so that the other has nothing to do.
-        let pairs = examples.iter().cloned().map(|mut example| {
-            let pair = example.pair.as_mut().expect("a pair");
+        let mut targets = targets.clone();
+        for target in targets.iter_mut().flatten() {
             match captioner {
-                true => pair.thumbnail = None,
-                false => pair.tokens = None,
+                true => target.thumbnail = None,
+                false => target.tokens = None,
             }
-            example
-        });
-        let pairs: Vec<Example> = pairs.collect();
-        let pairs = Pairs::new(&pairs, &sizes, Together::CPU, &device).expect("pairs");
+        }
+        let batch = DecoderBatch::new(&targets, &sizes, MicrobatchSize::CPU, &device);
+        let batch = batch.expect("targets");
         bench.part(name, encoded, |encoded| {
-            let parts = decoders.parts(&encoded, &pairs);
-            let decoded = learn(&decoders, &parts, &weighted.weights, &side_by_side);
+            let microbatches = decoders.microbatches(&encoded, &batch);
+            let decoded = learn(&decoders, &microbatches, &weighted.weights, &side_by_side);
             (
-                decoded.carrier.expect("a part").backward(),
+                decoded.surrogate.expect("a microbatch").backward(),
                 decoded.gradients,
             )
         });
@@ -275,6 +280,7 @@ fn parts(bench: &mut Bench) {
 
     let whole = StepInput {
         examples: examples.clone(),
+        targets,
         seed: 1,
     };
     let all = Trainee::new(
@@ -283,7 +289,7 @@ fn parts(bench: &mut Bench) {
         &weighted,
         0,
         &device,
-        (Together::CPU, workers()),
+        (MicrobatchSize::CPU, workers()),
     );
     bench.part(
         "forward and backward with decoders",
@@ -300,7 +306,7 @@ fn parts(bench: &mut Bench) {
         &config.train,
         0,
         &device,
-        (Together::CPU, workers()),
+        (MicrobatchSize::CPU, workers()),
     );
     let mut optimizer = optimizer(&trainee, &config.train, &device);
     let mut rates = schedule(&config, 1_000_000).expect("the rates");
@@ -395,31 +401,35 @@ fn examples(model: &MuseConfig) -> Vec<Example> {
                     .map(|at| f16::from_f32((post + at) as f32 % 7.0 / 7.0))
                     .collect(),
             ))),
-            tags: Some(
-                (0..WORDS)
-                    .map(|word| (post + word) % model.tags.len())
-                    .collect(),
-            ),
-            sentiment: Some(
-                (0..model.classes.len())
-                    .map(|class| f32::from(u8::from(class == post % model.classes.len())))
-                    .collect(),
-            ),
-            pair: Some(Pair {
-                // As long as a plain caption of a photo.
-                tokens: Some(
-                    std::iter::once(1)
-                        .chain((0..CAPTION).map(|at| (3 + 31 * (post + at)) as u32 % TOKENS as u32))
-                        .chain([2])
-                        .collect(),
-                ),
-                thumbnail: Thumbnail::from_bytes(
-                    (0..Thumbnail::LENGTH)
-                        .map(|at| ((at + 7 * post) % 256) as u8)
-                        .collect(),
-                )
-                .map(Arc::new),
-            }),
+            labels: labels(model, post),
         })
         .collect()
+}
+
+/// Entities and a sentiment.
+fn labels(model: &MuseConfig, post: usize) -> Labels {
+    let (tags, classes) = (model.tags.len(), model.classes.len());
+    let class = post % classes;
+    Labels {
+        entities: Some((0..WORDS).map(|word| (post + word) % tags).collect()),
+        sentiment: Some(Label {
+            class,
+            target: (0..classes)
+                .map(|other| f32::from(u8::from(other == class)))
+                .collect(),
+        }),
+    }
+}
+
+/// Captions as long as plain ones of a photo, and pictures.
+fn targets() -> Vec<Option<DecoderTarget>> {
+    let target = |post: usize| {
+        let words = (0..CAPTION).map(|at| (3 + 31 * (post + at)) as u32 % TOKENS as u32);
+        let bytes = (0..Thumbnail::LENGTH).map(|at| ((at + 7 * post) % 256) as u8);
+        Some(DecoderTarget {
+            tokens: Some(std::iter::once(1).chain(words).chain([2]).collect()),
+            thumbnail: Thumbnail::from_bytes(bytes.collect()).map(Arc::new),
+        })
+    };
+    (0..POSTS).map(target).collect()
 }

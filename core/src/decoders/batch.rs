@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::DecodersConfig;
-use crate::batch::Example;
+use super::config::DecodersConfig;
 use crate::decoders::captioner::Captions;
-use crate::decoders::generator::{SIDE, TOGETHER, to_unit};
+use crate::decoders::generator::{MICROBATCH, SIDE, to_unit};
 use crate::pixels::{ImagePreparation, Pixels, prepare};
 
 /// Rows of a batch.
@@ -44,65 +43,65 @@ impl Thumbnail {
     }
 }
 
-/// A caption and a picture that belong together.
+/// What the decoders learn from a caption and a picture that belong together.
 #[derive(Clone, Debug)]
-pub struct Pair {
+pub struct DecoderTarget {
     /// The caption's tokens in the captioner's vocabulary, start to end; `None` without a captioner or a word.
     pub tokens: Option<Vec<u32>>,
     /// The picture; `None` without a generator.
     pub thumbnail: Option<Arc<Thumbnail>>,
 }
 
-/// How many pairs a decoder reads together.
+/// How many pairs of a batch a decoder reads together.
 ///
-/// Each group goes forward and backward by itself, so that groups can run side by side and the activations of one are gone
+/// Each microbatch goes forward and backward by itself, so that groups can run side by side and the activations of one are gone
 /// before those of the next come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Together {
+pub struct MicrobatchSize {
     /// Of the captioner.
     pub captions: usize,
     /// Of the image generator.
     pub pictures: usize,
 }
 
-impl Together {
+impl MicrobatchSize {
     /// Measured on Flex: smaller groups are slower a caption, larger ones leave cores idle.
     pub const CPU: Self = Self {
         captions: 20,
-        pictures: TOGETHER,
+        pictures: MICROBATCH,
     };
     /// A GPU has the width for all captions; pictures are limited by its memory.
     pub const GPU: Self = Self {
         captions: usize::MAX,
-        pictures: TOGETHER,
+        pictures: MICROBATCH,
     };
 }
 
-/// The pairs of a batch, on the device, in groups. Each decoder may read others.
+/// The pairs of a batch, on the device, in microbatches. Each decoder may read others.
 #[derive(Clone, Debug)]
-pub struct Pairs {
-    pub(super) captions: Vec<CaptionPairs>,
-    pub(super) pictures: Vec<PicturePairs>,
+pub struct DecoderBatch {
+    pub(super) captions: Vec<CaptionGroup>,
+    pub(super) pictures: Vec<PictureGroup>,
 }
 
-/// A group that the captioner reads together.
+/// A microbatch that the captioner reads together.
 #[derive(Clone, Debug)]
-pub(super) struct CaptionPairs {
+pub(super) struct CaptionGroup {
     pub(super) samples: Vec<usize>,
     pub(super) rows: Rows,
     pub(super) tokens: Captions,
 }
 
-/// A group of P that the image generator reads together.
+/// A microbatch of P that the image generator reads together.
 #[derive(Clone, Debug)]
-pub(super) struct PicturePairs {
+pub(super) struct PictureGroup {
     pub(super) samples: Vec<usize>,
     pub(super) rows: Rows,
     /// `[P, 3, 32, 32]`, −1 to 1.
     pub(super) pixels: Tensor<4>,
 }
 
-impl Pairs {
+impl DecoderBatch {
     /// Whether there is something for the captioner.
     pub fn has_captions(&self) -> bool {
         !self.captions.is_empty()
@@ -113,56 +112,60 @@ impl Pairs {
         !self.pictures.is_empty()
     }
 
-    /// The pairs of `examples`; `None` when there is nothing to learn from.
+    /// Of each sample's target, if it has one; `None` when there is nothing to learn from.
     pub fn new(
-        examples: &[Example],
+        targets: &[Option<DecoderTarget>],
         config: &DecodersConfig,
-        together: Together,
+        size: MicrobatchSize,
         device: &Device,
     ) -> Option<Self> {
-        let of = |wanted: &dyn Fn(&Pair) -> bool| -> Vec<usize> {
-            (examples.iter().enumerate())
-                .filter(|(_, example)| example.pair.as_ref().is_some_and(wanted))
-                .map(|(sample, _)| sample)
-                .collect()
+        let targets = || {
+            targets
+                .iter()
+                .enumerate()
+                .filter_map(|(sample, target)| Some((sample, target.as_ref()?)))
         };
         let rows = |samples: &[usize]| {
             let rows: Vec<i32> = samples.iter().map(|&sample| sample as i32).collect();
-            Tensor::from_data(TensorData::new(rows, [samples.len()]), device)
+            Tensor::from_data(rows.as_slice(), device)
         };
-        let pair = |sample: usize| examples[sample].pair.as_ref();
-        let mut pairs = Self {
+        let mut batch = Self {
             captions: Vec::new(),
             pictures: Vec::new(),
         };
         if let Some(captioner) = &config.captioner {
             let vocabulary = captioner.vocabulary.len();
-            for samples in of(&|pair| pair.tokens.is_some()).chunks(together.captions) {
-                let tokens: Vec<Vec<u32>> = (samples.iter())
-                    .filter_map(|&sample| pair(sample)?.tokens.clone())
-                    .collect();
-                pairs.captions.push(CaptionPairs {
-                    rows: rows(samples),
+            let captions: Vec<(usize, &Vec<u32>)> = targets()
+                .filter_map(|(sample, target)| Some((sample, target.tokens.as_ref()?)))
+                .collect();
+            for group in captions.chunks(size.captions) {
+                let (samples, tokens): (Vec<usize>, Vec<Vec<u32>>) = group
+                    .iter()
+                    .map(|&(sample, tokens)| (sample, tokens.clone()))
+                    .unzip();
+                batch.captions.push(CaptionGroup {
+                    rows: rows(&samples),
                     tokens: Captions::new(&tokens, vocabulary, device),
-                    samples: samples.to_vec(),
+                    samples,
                 });
             }
         }
         if config.generator.is_some() {
-            for samples in of(&|pair| pair.thumbnail.is_some()).chunks(together.pictures) {
-                let pixels: Vec<f32> = (samples.iter())
-                    .filter_map(|&sample| pair(sample)?.thumbnail.as_ref())
-                    .flat_map(|thumbnail| thumbnail.bytes().iter())
-                    .map(|&byte| to_unit(byte))
-                    .collect();
+            let pictures: Vec<(usize, &Thumbnail)> = targets()
+                .filter_map(|(sample, target)| Some((sample, target.thumbnail.as_deref()?)))
+                .collect();
+            for group in pictures.chunks(size.pictures) {
+                let samples: Vec<usize> = group.iter().map(|&(sample, _)| sample).collect();
+                let bytes = group.iter().flat_map(|(_, thumbnail)| thumbnail.bytes());
+                let pixels: Vec<f32> = bytes.map(|&byte| to_unit(byte)).collect();
                 let shape = [samples.len(), 3, SIDE, SIDE];
-                pairs.pictures.push(PicturePairs {
-                    rows: rows(samples),
+                batch.pictures.push(PictureGroup {
+                    rows: rows(&samples),
                     pixels: Tensor::from_data(TensorData::new(pixels, shape), device),
-                    samples: samples.to_vec(),
+                    samples,
                 });
             }
         }
-        (pairs.has_captions() || pairs.has_pictures()).then_some(pairs)
+        (batch.has_captions() || batch.has_pictures()).then_some(batch)
     }
 }

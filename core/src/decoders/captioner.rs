@@ -27,7 +27,7 @@ use burn::tensor::activation::{relu, sigmoid, softmax};
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::layers::dropout::draw;
+use crate::layers::dropout::mask;
 use crate::validate::{self, ConfigError};
 
 pub use beam::Beam;
@@ -232,21 +232,23 @@ impl Captioner {
 
     /// The parts of [`Self::loss`].
     pub fn losses(&self, regions: Tensor<3>, captions: &Captions) -> CaptionLoss {
-        let kept = self.draw(captions, &regions.device());
-        self.losses_keeping(regions, captions, kept)
+        let dropout = self.dropout_mask(captions, &regions.device());
+        self.losses_with(regions, captions, dropout)
     }
 
     /// [`Self::losses`] with a dropout that was drawn before.
-    pub(crate) fn losses_keeping(
+    pub(crate) fn losses_with(
         &self,
         regions: Tensor<3>,
         captions: &Captions,
-        kept: Option<Tensor<2>>,
+        dropout: Option<Tensor<2>>,
     ) -> CaptionLoss {
         let packed = self.run(regions, captions);
         let looked = captions.total(packed.attention); // [B, R]
         CaptionLoss {
-            cross_entropy: self.surprises(packed.hidden, captions, kept).mean(),
+            cross_entropy: self
+                .cross_entropy_of(packed.hidden, captions, dropout)
+                .mean(),
             overlooked: (looked.neg() + 1.0).square().mean(),
         }
     }
@@ -255,25 +257,25 @@ impl Captioner {
     pub fn cross_entropies(&self, regions: Tensor<3>, captions: &Captions) -> Tensor<1> {
         let packed = self.run(regions, captions);
         captions
-            .total(self.surprises(packed.hidden, captions, None))
+            .total(self.cross_entropy_of(packed.hidden, captions, None))
             .squeeze_dim::<1>(1)
     }
 
     /// Draws the dropout of the hidden states before the vocabulary, `[P, H]`; `None` when nothing is dropped.
-    pub(crate) fn draw(&self, captions: &Captions, device: &Device) -> Option<Tensor<2>> {
+    pub(crate) fn dropout_mask(&self, captions: &Captions, device: &Device) -> Option<Tensor<2>> {
         let [hidden, _] = self.vocabulary.weight.lazy_shape().dims();
-        draw(&self.dropout, [captions.targets(), hidden], device)
+        mask(&self.dropout, [captions.targets(), hidden], device)
     }
 
     /// Cross-entropy of each packed target, `[P, 1]`.
-    fn surprises(
+    fn cross_entropy_of(
         &self,
         mut hidden: Tensor<2>,
         captions: &Captions,
-        kept: Option<Tensor<2>>,
+        dropout: Option<Tensor<2>>,
     ) -> Tensor<2> {
-        if let Some(kept) = kept {
-            hidden = hidden * kept;
+        if let Some(dropout) = dropout {
+            hidden = hidden * dropout;
         }
         cross_entropy(self.logits(hidden), captions.targets.clone())
     }
@@ -384,8 +386,8 @@ fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<2> {
     let value = total - fixed.gather(1, targets.clone()); // [P, 1]
     let ones = value.ones_like();
     let slope = probabilities.scatter(1, targets, ones.neg(), IndexingUpdateOp::Add); // [P, V]
-    let carrier = (logits * slope).sum_dim(1);
-    value + (carrier.clone() - carrier.detach())
+    let surrogate = (logits * slope).sum_dim(1);
+    value + (surrogate.clone() - surrogate.detach())
 }
 
 /// Cuts `rows` `[Σ sizes, n]` into runs of these sizes. By halves: the gradient of a part is a tensor as large as what it

@@ -32,7 +32,7 @@ pub const SIDE: usize = 32;
 const LEVELS: usize = 3;
 
 /// Pictures that best go through the network together on a CPU: the numbers of a layer for more of them outgrow its caches.
-pub const TOGETHER: usize = 10;
+pub const MICROBATCH: usize = 10;
 
 /// Sizes of a [`PixelCnn`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,7 +85,7 @@ pub struct PixelCnn {
 }
 
 /// What dropout multiplies the channels of each block with, in the order in which the blocks run.
-pub(crate) type Kept = Vec<Option<Tensor<3>>>;
+pub(crate) type DropoutMasks = Vec<Option<Tensor<3>>>;
 
 /// The blocks of one resolution on one side, of both streams.
 #[derive(Module, Debug)]
@@ -147,27 +147,27 @@ impl PixelCnn {
     /// - `condition`: `[B, d]`
     /// - returns `[B, 10·mixtures, S, S]`, as [`mixture::negative_log_likelihood`] takes them
     pub fn forward(&self, pixels: Tensor<4>, condition: Tensor<2>) -> Tensor<4> {
-        let kept = self.draw(pixels.dims()[0], &pixels.device());
-        let logits = self.run(pixels, condition, kept, |_, _, _| {});
+        let dropout = self.dropout_masks(pixels.dims()[0], &pixels.device());
+        let logits = self.run(pixels, condition, dropout, |_, _, _| {});
         logits.permute([0, 3, 1, 2])
     }
 
     /// Mean nats of a sub-pixel for each picture, `[B]`; divided by ln 2 that is bits per dimension. Shapes as in
     /// [`Self::forward`].
     pub fn losses(&self, pixels: Tensor<4>, condition: Tensor<2>) -> Tensor<1> {
-        let kept = self.draw(pixels.dims()[0], &pixels.device());
-        self.losses_keeping(pixels, condition, kept)
+        let dropout = self.dropout_masks(pixels.dims()[0], &pixels.device());
+        self.losses_with(pixels, condition, dropout)
     }
 
     /// [`Self::losses`] with a dropout that was drawn before.
-    pub(crate) fn losses_keeping(
+    pub(crate) fn losses_with(
         &self,
         pixels: Tensor<4>,
         condition: Tensor<2>,
-        kept: Kept,
+        dropout: DropoutMasks,
     ) -> Tensor<1> {
         let [batch, colours, height, width] = pixels.dims();
-        let logits = self.run(pixels.clone(), condition, kept, |_, _, _| {});
+        let logits = self.run(pixels.clone(), condition, dropout, |_, _, _| {});
         let numbers = logits.dims()[3];
         let count = batch * height * width;
         let pixels = pixels.permute([0, 2, 3, 1]).reshape([count, colours]);
@@ -184,19 +184,24 @@ impl PixelCnn {
     }
 
     /// Draws the dropout of a batch.
-    pub(crate) fn draw(&self, batch: usize, device: &Device) -> Kept {
+    pub(crate) fn dropout_masks(&self, batch: usize, device: &Device) -> DropoutMasks {
         let stages = self.down.iter().chain(&self.up);
         stages
             .flat_map(|stage| stage.u.iter().zip(&stage.ul))
-            .flat_map(|(u, ul)| [u.draw(batch, device), ul.draw(batch, device)])
+            .flat_map(|(u, ul)| {
+                [
+                    u.dropout_mask(batch, device),
+                    ul.dropout_mask(batch, device),
+                ]
+            })
             .collect()
     }
 
     /// What each stage gives, `[B, H, W, filters]` under its name: for tests and figures. Shapes as in [`Self::forward`].
     pub fn stages(&self, pixels: Tensor<4>, condition: Tensor<2>) -> Vec<(String, Tensor<4>)> {
         let mut stages = Vec::new();
-        let kept = self.draw(pixels.dims()[0], &pixels.device());
-        self.run(pixels, condition, kept, |name, x, grid| {
+        let dropout = self.dropout_masks(pixels.dims()[0], &pixels.device());
+        self.run(pixels, condition, dropout, |name, x, grid| {
             stages.push((name.to_owned(), grid.disclose(x.clone())));
         });
         stages
@@ -208,12 +213,12 @@ impl PixelCnn {
         &self,
         pixels: Tensor<4>,
         condition: Tensor<2>,
-        kept: Kept,
+        dropout: DropoutMasks,
         mut observe: impl FnMut(&str, &Tensor<2>, &Grid),
     ) -> Tensor<4> {
         let [batch, _, height, width] = pixels.dims();
-        let mut kept = kept.into_iter();
-        let mut keep = || kept.next().flatten();
+        let mut dropout = dropout.into_iter();
+        let mut next_mask = || dropout.next().flatten();
         let mut grid = Grid::new(batch, height, width, &pixels.device());
         // The constant channel tells the first layers where the picture ends.
         let colours = grid.enclose(pixels.permute([0, 2, 3, 1]));
@@ -232,8 +237,8 @@ impl PixelCnn {
         let mut saved = vec![(u.clone(), ul.clone())];
         for (level, stage) in self.down.iter().enumerate() {
             for (u_block, ul_block) in stage.u.iter().zip(&stage.ul) {
-                u = u_block.forward(&u, &[], &condition, keep(), &grid);
-                ul = ul_block.forward(&ul, &[&u], &condition, keep(), &grid);
+                u = u_block.forward(&u, &[], &condition, next_mask(), &grid);
+                ul = ul_block.forward(&ul, &[&u], &condition, next_mask(), &grid);
                 saved.push((u.clone(), ul.clone()));
             }
             observe(&format!("down.{level}.u"), &u.value, &grid);
@@ -259,8 +264,8 @@ impl PixelCnn {
                 let Some((u_skip, ul_skip)) = saved.pop() else {
                     unreachable!("the way up has as many blocks as the way down has saved layers");
                 };
-                u = u_block.forward(&u, &[&u_skip], &condition, keep(), &grid);
-                ul = ul_block.forward(&ul, &[&u, &ul_skip], &condition, keep(), &grid);
+                u = u_block.forward(&u, &[&u_skip], &condition, next_mask(), &grid);
+                ul = ul_block.forward(&ul, &[&u, &ul_skip], &condition, next_mask(), &grid);
             }
             observe(&format!("up.{level}.u"), &u.value, &grid);
             observe(&format!("up.{level}.ul"), &ul.value, &grid);

@@ -1,11 +1,11 @@
-//! A step's work on the decoders, in parts that know nothing of each other.
+//! A step's work on the decoders, in microbatches that know nothing of each other.
 
 use burn::tensor::Tensor;
 
-use super::batch::{CaptionPairs, PicturePairs};
-use super::{Decoders, Pairs, Rows};
+use super::batch::{CaptionGroup, DecoderBatch, PictureGroup, Rows};
+use super::{CAPTIONING, Decoders, GENERATION};
 use crate::decoders::captioner::LAMBDA;
-use crate::decoders::generator::Kept;
+use crate::decoders::generator::DropoutMasks;
 use crate::encoders::Encoded;
 
 /// Some pairs of a batch, for one of the decoders.
@@ -13,7 +13,7 @@ use crate::encoders::Encoded;
 /// It holds all that its loss depends on besides the decoder's weights, the dropout's random numbers included: the losses are
 /// the same in whatever order, and on whatever threads, they are computed.
 #[derive(Clone, Debug)]
-pub struct Part<'a> {
+pub struct Microbatch<'a> {
     /// What the decoder reads of the other modality: I_n `[P, 64, d]` of P pictures, or the `[CLS]` rows of T_n `[P, 1, d]`
     /// of P captions.
     pub input: Tensor<3>,
@@ -28,8 +28,8 @@ enum Work<'a> {
 
 #[derive(Clone, Debug)]
 struct Captioning<'a> {
-    pairs: &'a CaptionPairs,
-    kept: Option<Tensor<2>>,
+    pairs: &'a CaptionGroup,
+    dropout: Option<Tensor<2>>,
     /// Its share of the batch's target tokens.
     tokens: f32,
     /// Its share of the batch's captions.
@@ -38,16 +38,19 @@ struct Captioning<'a> {
 
 #[derive(Clone, Debug)]
 struct Generation<'a> {
-    pairs: &'a PicturePairs,
-    kept: Kept,
+    pairs: &'a PictureGroup,
+    dropout: DropoutMasks,
     /// Pictures of the batch.
     count: usize,
 }
 
-impl Part<'_> {
-    /// Whether it is the captioner's part, rather than the image generator's.
-    pub fn is_captioning(&self) -> bool {
-        matches!(self.work, Work::Captions(_))
+impl Microbatch<'_> {
+    /// Which part of the objective it is of: [`CAPTIONING`] or [`GENERATION`].
+    pub fn part(&self) -> &'static str {
+        match self.work {
+            Work::Captions(_) => CAPTIONING,
+            Work::Pictures(_) => GENERATION,
+        }
     }
 
     /// The same with an input whose gradient ends there.
@@ -58,24 +61,30 @@ impl Part<'_> {
         }
     }
 
-    /// Its share of L_it or L_ti, `[1]`: the shares of a batch's parts add up to the loss of all its pairs.
+    /// Its share of L_it or L_ti, `[1]`: the shares of a batch's microbatches add up to the loss of all its pairs.
     ///
     /// # Panics
     ///
-    /// When `decoders` lacks the decoder of the part.
+    /// When `decoders` lacks the decoder that it is for.
     pub fn loss(&self, decoders: &Decoders) -> Tensor<1> {
         let input = self.input.clone();
         match &self.work {
             Work::Captions(work) => {
-                let captioner = decoders.captioner.as_ref().expect("the part's captioner");
-                let (tokens, kept) = (&work.pairs.tokens, work.kept.clone());
-                let losses = captioner.losses_keeping(input, tokens, kept);
+                let captioner = decoders
+                    .captioner
+                    .as_ref()
+                    .expect("the captioner that it is for");
+                let (tokens, dropout) = (&work.pairs.tokens, work.dropout.clone());
+                let losses = captioner.losses_with(input, tokens, dropout);
                 losses.cross_entropy * work.tokens + losses.overlooked * (LAMBDA * work.captions)
             }
             Work::Pictures(work) => {
-                let generator = decoders.generator.as_ref().expect("the part's generator");
-                let (pixels, kept) = (work.pairs.pixels.clone(), work.kept.clone());
-                let losses = generator.losses_keeping(pixels, input.squeeze_dim(1), kept);
+                let generator = decoders
+                    .generator
+                    .as_ref()
+                    .expect("the generator that it is for");
+                let (pixels, dropout) = (work.pairs.pixels.clone(), work.dropout.clone());
+                let losses = generator.losses_with(pixels, input.squeeze_dim(1), dropout);
                 losses.sum() / work.count as f32
             }
         }
@@ -83,19 +92,23 @@ impl Part<'_> {
 }
 
 impl Decoders {
-    /// The parts of a batch.
-    pub fn parts<'a>(&self, encoded: &Encoded, pairs: &'a Pairs) -> Vec<Part<'a>> {
-        let mut parts = Vec::new();
+    /// The microbatches of a batch, each with a dropout of its own.
+    pub fn microbatches<'a>(
+        &self,
+        encoded: &Encoded,
+        batch: &'a DecoderBatch,
+    ) -> Vec<Microbatch<'a>> {
+        let mut microbatches = Vec::new();
         if let Some(captioner) = &self.captioner {
-            let groups = pairs.captions.iter();
+            let groups = batch.captions.iter();
             let captions: usize = groups.clone().map(|group| group.samples.len()).sum();
             let targets: usize = groups.clone().map(|group| group.tokens.targets()).sum();
-            parts.extend(groups.map(|group| {
+            microbatches.extend(groups.map(|group| {
                 let input = self.regions_of(encoded, &group.rows);
-                Part {
+                Microbatch {
                     work: Work::Captions(Box::new(Captioning {
                         pairs: group,
-                        kept: captioner.draw(&group.tokens, &input.device()),
+                        dropout: captioner.dropout_mask(&group.tokens, &input.device()),
                         tokens: group.tokens.targets() as f32 / targets as f32,
                         captions: group.samples.len() as f32 / captions as f32,
                     })),
@@ -104,21 +117,21 @@ impl Decoders {
             }));
         }
         if let Some(generator) = &self.generator {
-            let groups = pairs.pictures.iter();
+            let groups = batch.pictures.iter();
             let count = groups.clone().map(|group| group.samples.len()).sum();
-            parts.extend(groups.map(|group| {
+            microbatches.extend(groups.map(|group| {
                 let input = self.condition_of(encoded, &group.rows);
-                Part {
+                Microbatch {
                     work: Work::Pictures(Generation {
                         pairs: group,
-                        kept: generator.draw(group.samples.len(), &input.device()),
+                        dropout: generator.dropout_masks(group.samples.len(), &input.device()),
                         count,
                     }),
                     input: input.unsqueeze_dim(1),
                 }
             }));
         }
-        parts
+        microbatches
     }
 
     /// I_n of some rows of a batch, `[P, 64, d]`.

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 
 /// What `dropout` multiplies a tensor of this shape with: 0, or 1 / (1 − its share). `None` when it drops nothing, as
 /// outside of training.
-pub(crate) fn draw<const D: usize>(
+pub(crate) fn mask<const D: usize>(
     dropout: &Dropout,
     shape: [usize; D],
     device: &Device,

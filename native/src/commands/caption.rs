@@ -57,7 +57,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let device = options.device.open()?.device;
     let describer = Describer::from_bytes(&bytes, &device).with_context(unusable)?;
     let (captioner, vocabulary, regions) = describer
-        .look(&photo)
+        .captioning_inputs(&photo)
         .with_context(|| format!("{} cannot caption", options.model.display()))?;
     let said: Vec<Said> = captioner
         .beam_search(regions, options.beams, options.max_len)

@@ -68,7 +68,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let describer = Describer::from_bytes(&bytes, &device)
         .with_context(|| format!("cannot use {} as a model", options.model.display()))?;
     let (generator, condition) = describer
-        .read(&options.caption)
+        .generation_inputs(&options.caption)
         .with_context(|| format!("{} cannot imagine", options.model.display()))?;
 
     warn_of_the_rest(&describer, &options.caption);

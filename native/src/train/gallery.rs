@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use half::f16;
 use indicatif::ProgressBar;
 use muse_core::batch::Picture;
-use muse_core::decoders::{Pair, Thumbnail};
+use muse_core::decoders::{DecoderTarget, Thumbnail};
 use muse_core::encoders::image::{ImageEncoder, ImageEncoderConfig};
 use muse_core::pixels::{ImagePreparation, Pixels, decode, prepare};
 use muse_core::weights::state_dict;
@@ -107,13 +107,20 @@ impl Gallery {
     /// # Errors
     ///
     /// As [`Self::picture`].
-    pub fn pair(&self, post: &Post, path: &Path) -> anyhow::Result<Option<Pair>> {
+    pub fn decoder_target(
+        &self,
+        post: &Post,
+        path: &Path,
+    ) -> anyhow::Result<Option<DecoderTarget>> {
         let thumbnail = match self.thumbnails {
             true => Some(Arc::new(self.thumbnail(path)?)),
             false => None,
         };
         let tokens = post.tokens.clone();
-        Ok((tokens.is_some() || thumbnail.is_some()).then_some(Pair { tokens, thumbnail }))
+        Ok(
+            (tokens.is_some() || thumbnail.is_some())
+                .then_some(DecoderTarget { tokens, thumbnail }),
+        )
     }
 
     fn regions(&self, features: &Features, path: &Path, view: View) -> anyhow::Result<Vec<f16>> {

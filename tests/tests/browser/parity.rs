@@ -41,7 +41,7 @@ impl Native {
 
     fn tag(&self, post: &Post) -> Tagged {
         let pixels = decode(&post.photo).expect("the photo");
-        let picture = self.tagger.see(&pixels);
+        let picture = self.tagger.encode_picture(&pixels);
         let request = [(Caption::Text(post.caption.clone()), Some(picture))];
         let reading = self
             .runtime

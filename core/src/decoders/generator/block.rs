@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::conv::Conv;
 use super::grid::{Activation, Grid, concat_elu};
-use crate::layers::dropout::draw;
+use crate::layers::dropout::mask;
 
 /// x + a · σ(b), where \[a, b\] is what two convolutions make of x, of the skip connections and of the condition.
 #[derive(Module, Debug)]
@@ -46,13 +46,13 @@ impl GatedBlock {
         }
     }
 
-    /// `condition` is `[B, d]`; `kept` is what [`Self::draw`] gave.
+    /// `condition` is `[B, d]`; `dropout` is what [`Self::dropout_mask`] gave.
     pub(super) fn forward(
         &self,
         x: &Activation,
         skips: &[&Activation],
         condition: &Tensor<2>,
-        kept: Option<Tensor<3>>,
+        dropout: Option<Tensor<3>>,
         grid: &Grid,
     ) -> Activation {
         let mut y = self.input.forward(x.elu.clone(), grid); // [M, filters]
@@ -61,10 +61,10 @@ impl GatedBlock {
             y = y + skip.forward_parts(&skips);
         }
         let mut y = concat_elu(grid.clear(y)); // [M, 2·filters]
-        if let Some(kept) = kept {
+        if let Some(dropout) = dropout {
             let [rows, width] = y.dims();
             let pictures = y.reshape([grid.batch, grid.area(), width]);
-            y = (pictures * kept).reshape([rows, width]);
+            y = (pictures * dropout).reshape([rows, width]);
         }
         let y = self.output.forward_without_bias(y, grid); // [M, 2·filters]
         let bias = self.bias(condition);
@@ -83,8 +83,8 @@ impl GatedBlock {
 
     /// What dropout multiplies the channels of each picture with, `[B, 1, 2·filters]`: whole channels, as in the original, which
     /// takes far fewer random numbers than elements would. `None` when nothing is dropped.
-    pub(super) fn draw(&self, batch: usize, device: &Device) -> Option<Tensor<3>> {
+    pub(super) fn dropout_mask(&self, batch: usize, device: &Device) -> Option<Tensor<3>> {
         let channels = self.output.inputs();
-        draw(&self.dropout, [batch, 1, channels], device)
+        mask(&self.dropout, [batch, 1, channels], device)
     }
 }
