@@ -1,7 +1,7 @@
 //! The captioner against the original PyTorch code.
 
 use burn::tensor::Device;
-use muse_core::captioner::{Captioner, CaptionerConfig, Captions};
+use muse_core::decoders::captioner::{Captioner, CaptionerConfig, Captions};
 use muse_core::weights::{NamedTensor, StateDict, apply_state};
 use muse_tests::golden::{Golden, assert_close, device, numbers};
 
@@ -121,7 +121,10 @@ fn captioner_is_the_originals() {
 
     let losses = captioner.losses(regions, &captions);
     close("loss_cross_entropy", numbers(losses.cross_entropy.clone()));
-    close("loss_doubly_stochastic", numbers(losses.overlooked.clone()));
+    close(
+        "loss_doubly_stochastic",
+        numbers(losses.regularisation.clone()),
+    );
     let total = losses.total();
     close("loss_total", numbers(total.clone()));
     let gradients = total.backward();
@@ -170,7 +173,7 @@ fn captioner_finds_the_same_captions_everywhere() {
     for (a, b) in here.iter().zip(&there) {
         assert_eq!(a.tokens, b.tokens);
         assert!((a.log_probability - b.log_probability).abs() < f64::from(TOLERANCE));
-        let flat = |beam: &muse_core::captioner::Beam| beam.attention.concat();
+        let flat = |beam: &muse_core::decoders::captioner::Beam| beam.attention.concat();
         assert_close("attention", &flat(a), &flat(b), TOLERANCE, |_| true);
     }
 }

@@ -1,43 +1,11 @@
 //! What a tagged caption is told as, and its JSON: the one that programs get natively and in a browser.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::Exchange;
+use crate::heads::entities::Entity;
+use crate::heads::sentiment::Sentiment;
 use crate::text::splitter::Word;
-
-/// An entity of a caption.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Entity {
-    /// The type, for instance `PER`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Its text, as in the caption.
-    pub text: String,
-    /// First character, in Unicode scalars from the caption's beginning.
-    pub start: usize,
-    /// One past the last character.
-    pub end: usize,
-    /// First word.
-    pub first_word: usize,
-    /// Last word, itself included.
-    pub last_word: usize,
-    /// Posterior probability that exactly this span is an entity of this type, 0 to 1.
-    #[serde(serialize_with = "probability")]
-    pub score: f32,
-}
-
-/// The sentiment of a post.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Sentiment {
-    /// The most probable class.
-    pub label: String,
-    /// Its probability.
-    #[serde(serialize_with = "probability")]
-    pub score: f32,
-    /// All classes with their probabilities, in the model's order; in JSON an object.
-    #[serde(serialize_with = "by_class")]
-    pub probabilities: Vec<(String, f32)>,
-}
 
 /// A tagged caption.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -57,19 +25,6 @@ pub struct Tagged {
     pub windows: usize,
     /// What the exchange did, when it was asked for.
     pub exchange: Option<Exchange>,
-}
-
-/// Six decimals: an f32 holds no more, and its nearest f64 prints as a string of noise.
-fn rounded(share: f32) -> f64 {
-    (f64::from(share) * 1e6).round() / 1e6
-}
-
-fn probability<S: Serializer>(share: &f32, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(rounded(*share))
-}
-
-fn by_class<S: Serializer>(shares: &[(String, f32)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(shares.iter().map(|(class, share)| (class, rounded(*share))))
 }
 
 #[cfg(test)]

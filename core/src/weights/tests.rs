@@ -3,7 +3,6 @@ use burn::tensor::Device;
 use safetensors::View;
 
 use super::*;
-use crate::config::BertConfig;
 
 #[derive(Module, Debug)]
 struct Parts {
@@ -26,7 +25,7 @@ fn parts(device: &Device) -> Parts {
     }
 }
 
-fn tensor(shape: &[usize], first: f32) -> NamedTensor {
+pub(crate) fn tensor(shape: &[usize], first: f32) -> NamedTensor {
     let elements: usize = shape.iter().product();
     NamedTensor {
         shape: shape.to_vec(),
@@ -34,7 +33,7 @@ fn tensor(shape: &[usize], first: f32) -> NamedTensor {
     }
 }
 
-fn problems<M>(result: Result<M, WeightsError>) -> Vec<Problem> {
+pub(crate) fn problems<M>(result: Result<M, WeightsError>) -> Vec<Problem> {
     match result {
         Err(WeightsError::Mismatch { problems, .. }) => problems,
         Err(other) => panic!("{other}"),
@@ -191,222 +190,6 @@ fn number_formats_of_safetensors() {
     assert!(error.to_string().contains("`odd`"), "{error}");
     let error = read_safetensors(&bytes[..bytes.len() - 1]).expect_err("a cut file");
     assert!(matches!(error, WeightsError::Safetensors(_)), "{error}");
-}
-
-fn bert(device: &Device) -> Bert {
-    let config = BertConfig {
-        vocab_size: 5,
-        hidden_size: 4,
-        num_hidden_layers: 2,
-        num_attention_heads: 2,
-        intermediate_size: 6,
-        max_position_embeddings: 7,
-        type_vocab_size: 2,
-        layer_norm_eps: 1e-12,
-        hidden_dropout_prob: 0.0,
-        attention_probs_dropout_prob: 0.0,
-    };
-    Bert::new(&config, device)
-}
-
-/// All tensors that the Hugging Face model of that configuration has.
-fn hugging_face() -> StateDict {
-    let mut dict = StateDict::new();
-    let mut put = |name: String, shape: &[usize]| {
-        let first = 100.0 * dict.len() as f32;
-        dict.insert(name, tensor(shape, first));
-    };
-    for (name, rows) in [("word", 5), ("position", 7), ("token_type", 2)] {
-        put(format!("embeddings.{name}_embeddings.weight"), &[rows, 4]);
-    }
-    put("embeddings.LayerNorm.weight".into(), &[4]);
-    put("embeddings.LayerNorm.bias".into(), &[4]);
-    for layer in 0..2 {
-        let linears = [
-            ("attention.self.query", 4, 4),
-            ("attention.self.key", 4, 4),
-            ("attention.self.value", 4, 4),
-            ("attention.output.dense", 4, 4),
-            ("intermediate.dense", 6, 4),
-            ("output.dense", 4, 6),
-        ];
-        for (name, out, input) in linears {
-            put(
-                format!("encoder.layer.{layer}.{name}.weight"),
-                &[out, input],
-            );
-            put(format!("encoder.layer.{layer}.{name}.bias"), &[out]);
-        }
-        for name in ["attention.output.LayerNorm", "output.LayerNorm"] {
-            put(format!("encoder.layer.{layer}.{name}.weight"), &[4]);
-            put(format!("encoder.layer.{layer}.{name}.bias"), &[4]);
-        }
-    }
-    dict
-}
-
-#[test]
-fn bert_takes_hugging_faces_names() {
-    let device = Device::flex();
-    let dict = hugging_face();
-    let state = state_dict(&load_bert(bert(&device), dict.clone()).expect("all is there"));
-    assert_eq!(state.len(), dict.len());
-    for (ours, theirs) in [
-        (
-            "embeddings.token_type_embeddings.weight",
-            "embeddings.token_type_embeddings.weight",
-        ),
-        ("embeddings.layer_norm.gamma", "embeddings.LayerNorm.weight"),
-        (
-            "layers.1.attention.key.bias",
-            "encoder.layer.1.attention.self.key.bias",
-        ),
-        (
-            "layers.1.attention.output.bias",
-            "encoder.layer.1.attention.output.dense.bias",
-        ),
-        (
-            "layers.0.attention_norm.beta",
-            "encoder.layer.0.attention.output.LayerNorm.bias",
-        ),
-        (
-            "layers.0.intermediate.bias",
-            "encoder.layer.0.intermediate.dense.bias",
-        ),
-        ("layers.1.output.bias", "encoder.layer.1.output.dense.bias"),
-        (
-            "layers.1.output_norm.gamma",
-            "encoder.layer.1.output.LayerNorm.weight",
-        ),
-    ] {
-        assert_eq!(state[ours], dict[theirs], "{ours}");
-    }
-    let (ours, theirs) = (
-        &state["layers.0.output.weight"],
-        &dict["encoder.layer.0.output.dense.weight"],
-    );
-    assert_eq!(ours.shape, [6, 4]);
-    for row in 0..4 {
-        for column in 0..6 {
-            assert_eq!(ours.data[column * 4 + row], theirs.data[row * 6 + column]);
-        }
-    }
-}
-
-#[test]
-fn bert_takes_prefix_old_names_and_unused_heads() {
-    let device = Device::flex();
-    let plain = load_bert(bert(&device), hugging_face()).expect("all is there");
-    let mut dict: StateDict = hugging_face()
-        .into_iter()
-        .map(|(name, tensor)| {
-            let name = name
-                .replace("LayerNorm.weight", "LayerNorm.gamma")
-                .replace("LayerNorm.bias", "LayerNorm.beta");
-            (format!("bert.{name}"), tensor)
-        })
-        .collect();
-    for unused in [
-        "bert.pooler.dense.weight",
-        "cls.predictions.bias",
-        "classifier.weight",
-        "bert.embeddings.position_ids",
-    ] {
-        dict.insert(unused.into(), tensor(&[1], 0.0));
-    }
-    let model = load_bert(bert(&device), dict).expect("the same under other names");
-    assert_eq!(state_dict(&model), state_dict(&plain));
-}
-
-#[test]
-fn bert_names_problems_as_the_file_does() {
-    let device = Device::flex();
-    let mut dict = hugging_face();
-    dict.remove("encoder.layer.1.output.dense.weight");
-    dict.insert(
-        "encoder.layer.2.output.dense.bias".into(),
-        tensor(&[4], 0.0),
-    );
-    dict.insert(
-        "encoder.layer.0.intermediate.dense.weight".into(),
-        tensor(&[4, 6], 0.0),
-    );
-    assert_eq!(
-        problems(load_bert(bert(&device), dict)),
-        [
-            Problem::Shape {
-                name: "encoder.layer.0.intermediate.dense.weight".into(),
-                expected: vec![6, 4],
-                found: vec![4, 6]
-            },
-            Problem::Missing {
-                name: "encoder.layer.1.output.dense.weight".into(),
-                shape: vec![4, 6]
-            },
-            Problem::Unexpected {
-                name: "encoder.layer.2.output.dense.bias".into(),
-                shape: vec![4]
-            },
-        ]
-    );
-    let mut dict = hugging_face();
-    dict.insert("bert.embeddings.LayerNorm.gamma".into(), tensor(&[4], 0.0));
-    assert_eq!(
-        problems(load_bert(bert(&device), dict)),
-        [Problem::Twice {
-            name: "embeddings.LayerNorm.weight".into()
-        }]
-    );
-}
-
-#[test]
-fn cnns_take_the_names_of_their_originals() {
-    let device = Device::flex();
-    for (kind, expected, unused) in [
-        (
-            CnnKind::EfficientnetLite0,
-            [
-                "_conv_stem.weight",
-                "_bn0.running_var",
-                "_blocks.0._depthwise_conv.weight",
-                "_blocks.15._bn2.bias",
-                "_blocks.15._expand_conv.weight",
-                "_bn1.weight",
-            ],
-            "_fc.weight",
-        ),
-        (
-            CnnKind::Resnet50,
-            [
-                "conv1.weight",
-                "bn1.running_mean",
-                "layer1.0.downsample.0.weight",
-                "layer1.0.downsample.1.bias",
-                "layer4.2.bn3.weight",
-                "layer4.2.conv3.weight",
-            ],
-            "fc.bias",
-        ),
-    ] {
-        let missing = problems(load_cnn(Cnn::new(kind, &device), kind, StateDict::new()));
-        let mut dict: StateDict = missing
-            .into_iter()
-            .map(|problem| match problem {
-                Problem::Missing { name, shape } => (name, tensor(&shape, 0.0)),
-                other => panic!("{other}"),
-            })
-            .collect();
-        for name in expected {
-            assert!(dict.contains_key(name), "{kind:?} {name}");
-        }
-        dict.insert(unused.into(), tensor(&[1], 0.0));
-        dict.insert("x.num_batches_tracked".into(), tensor(&[], 0.0));
-        load_cnn(Cnn::new(kind, &device), kind, dict.clone()).expect("all is there");
-        dict.insert("other.weight".into(), tensor(&[1], 0.0));
-        let found = problems(load_cnn(Cnn::new(kind, &device), kind, dict));
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].to_string().contains("`other.weight`"));
-    }
 }
 
 #[test]

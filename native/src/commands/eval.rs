@@ -8,7 +8,7 @@ use std::io::{self, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use muse_core::image::pixels::Pixels;
+use muse_core::pixels::Pixels;
 use muse_core::{Caption, MuseConfig, Request, Tagged};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -117,7 +117,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         reports.push(tally.report(title, options.resplit));
     }
     ensure!(
-        pooled.tagged + pooled.classified > 0,
+        pooled.is_scored(),
         "the data has no label that {} could be scored on (it has {} tags and {} sentiment classes)",
         options.model.display(),
         config.tags.len(),

@@ -8,8 +8,8 @@ use anyhow::{Context, ensure};
 use image::imageops::{self, FilterType};
 use image::{ImageFormat, Rgb, RgbImage};
 use muse_core::Caption;
-use muse_core::decoders::Describer;
-use muse_core::pixel_cnn::{Chance, SIDE};
+use muse_core::decoders::generator::{SIDE, Sampling};
+use muse_core::describer::Describer;
 
 use super::{post, read_bytes};
 use crate::device::DeviceChoice;
@@ -68,7 +68,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let describer = Describer::from_bytes(&bytes, &device)
         .with_context(|| format!("cannot use {} as a model", options.model.display()))?;
     let (generator, condition) = describer
-        .read(&options.caption)
+        .generation_inputs(&options.caption)
         .with_context(|| format!("{} cannot imagine", options.model.display()))?;
 
     warn_of_the_rest(&describer, &options.caption);
@@ -76,13 +76,13 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let bar = bar(SIDE * count.div_ceil(TOGETHER), "lines");
     let mut pictures = Vec::with_capacity(count);
     for first in (0..count).step_by(TOGETHER) {
-        let chance = Chance {
+        let sampling = Sampling {
             temperature: options.temperature,
             seed: options.seed,
             first,
         };
         let conditions = condition.clone().repeat_dim(0, TOGETHER.min(count - first));
-        for pixels in generator.sample(conditions, SIDE, chance, || bar.inc(1)) {
+        for pixels in generator.sample(conditions, SIDE, sampling, || bar.inc(1)) {
             let picture = RgbImage::from_raw(SIDE as u32, SIDE as u32, pixels);
             pictures.push(picture.context("the generator painted too little")?);
         }

@@ -17,7 +17,7 @@ use std::thread;
 
 use anyhow::{Context, bail};
 use muse_core::file::ModelFile;
-use muse_core::image::pixels::{self, Pixels};
+use muse_core::pixels::{self, Pixels};
 use muse_core::tagger::TaggerError;
 use muse_core::{Request, Tagged, Tagger};
 

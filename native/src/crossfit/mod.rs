@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use muse_core::score::SentimentCounter;
+use muse_core::heads::sentiment::SentimentCounter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use muse_core::captioner::{CaptionerConfig, Vocabulary};
-use muse_core::config::{ImageConfig, MuseConfig};
+use muse_core::config::MuseConfig;
+use muse_core::decoders::captioner::{CaptionerConfig, Vocabulary};
 use muse_core::decoders::{CaptionerDecoder, DecodersConfig};
+use muse_core::encoders::image::ImageEncoderConfig;
 use serde::{Deserialize, Serialize};
 
 use self::overrides::{parse_value, set};
@@ -95,28 +96,15 @@ impl TrainConfig {
             );
         }
         if let Some(exchange) = &self.model.exchange {
-            ensure!(
-                (0.0..=1.0).contains(&exchange.theta),
-                "model.exchange.theta is {}, must be 0 to 1",
-                exchange.theta
-            );
+            exchange
+                .validate()
+                .map_err(|error| error.within("model.exchange"))?;
             let (first, last) = (exchange.first_layer, exchange.last_layer);
             ensure!(
                 exchange.layers == 0 || (first <= last && last < exchange.layers),
                 "the exchange goes from model.exchange.first_layer = {first} to last_layer = {last}, both included and \
                  counted from 0; of {} layers that is nothing. Without any exchange: model.exchange.theta = 0",
                 exchange.layers
-            );
-        }
-        let exchange_dropout = self.model.exchange.as_ref().map_or(0.0, |e| e.dropout);
-        for (name, share) in [
-            ("model.image.dropout", self.model.image.dropout),
-            ("model.exchange.dropout", exchange_dropout),
-            ("model.fusion_dropout", self.model.fusion_dropout),
-        ] {
-            ensure!(
-                (0.0..1.0).contains(&share),
-                "{name} is {share}, must be at least 0 and below 1"
             );
         }
         let rates = &train.rates;
@@ -266,7 +254,7 @@ impl TrainConfig {
         };
         let config = MuseConfig {
             text,
-            image: ImageConfig {
+            image: ImageEncoderConfig {
                 encoder,
                 preparation,
                 dropout: model.image.dropout,
@@ -279,7 +267,7 @@ impl TrainConfig {
             classes: pick(&model.classes, classes),
             decoders,
         };
-        config.validate()?;
+        config.validate().map_err(|error| error.within("model"))?;
         Ok(config)
     }
 }
@@ -315,6 +303,17 @@ mod tests {
         assert_eq!(config.model.image.tune, Tune::Last(2));
         assert_eq!(config.data.train[0].limit, Some(10));
         assert_eq!(config.cache.folder, PathBuf::from("elsewhere"));
+    }
+
+    #[test]
+    fn the_exchanges_rule_is_read_under_its_old_name_too() {
+        for replace in ["replace_only=true", "rule=replace"] {
+            let config = parse(&[&format!("model.exchange.{replace}")]).unwrap();
+            let rule = config.model.exchange.unwrap().rule;
+            assert_eq!(rule, muse_core::exchange::ExchangeRule::Replace);
+        }
+        let error = format!("{:#}", parse(&["model.exchange.rule=swap"]).unwrap_err());
+        assert!(error.contains("\"add\" or \"replace\""), "{error}");
     }
 
     #[test]

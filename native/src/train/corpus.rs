@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use muse_core::config::MuseConfig;
+use muse_core::heads::Labels;
+use muse_core::heads::sentiment::Label;
 use muse_core::text::tokenizer::{TextTokenizer, Window};
 
 use super::config::LossWeights;
@@ -15,12 +17,8 @@ use crate::data::Sample;
 pub struct Post {
     /// The text windows; at least one.
     pub windows: Vec<Window>,
-    /// Index of each word's tag.
-    pub tags: Option<Vec<usize>>,
-    /// Index of the sentiment class.
-    pub sentiment: Option<usize>,
-    /// What the sentiment head is to answer, a weight for each class: 1 at the label alone, or the shares that the data give.
-    pub target: Option<Vec<f32>>,
+    /// What is known of it.
+    pub labels: Labels,
     /// The picture.
     pub image: Option<PathBuf>,
     /// What the captioner is to say of the picture: the first window's pieces in its vocabulary, start to end. `None`
@@ -73,26 +71,28 @@ pub fn prepare(
                 _ => None,
             };
             let sentiment = match (&sample.sentiment, config.classes.is_empty()) {
-                (Some(class), false) => Some(known(&classes, class, "class")?),
-                _ => None,
-            };
-            let target = match (sentiment, &sample.shares) {
-                (None, _) => None,
-                (Some(label), None) => Some(one_hot(label, classes.len())),
-                (Some(_), Some(shares)) => {
+                (Some(class), false) => {
+                    let class = known(&classes, class, "class")?;
                     let mut target = vec![0.0; classes.len()];
-                    for (class, share) in shares.iter().filter(|(_, share)| **share > 0.0) {
-                        target[known(&classes, class, "class")?] = *share as f32;
+                    match &sample.shares {
+                        None => target[class] = 1.0,
+                        Some(shares) => {
+                            for (class, share) in shares.iter().filter(|(_, share)| **share > 0.0) {
+                                target[known(&classes, class, "class")?] = *share as f32;
+                            }
+                        }
                     }
-                    Some(target)
+                    Some(Label { class, target })
                 }
+                _ => None,
             };
             let captioner = config.decoders.as_ref().and_then(|d| d.captioner.as_ref());
             let mut post = Post {
                 windows,
-                tags,
-                sentiment,
-                target,
+                labels: Labels {
+                    entities: tags,
+                    sentiment,
+                },
                 image: sample.image,
                 tokens: None,
             };
@@ -103,12 +103,6 @@ pub fn prepare(
             Ok(post)
         })
         .collect()
-}
-
-fn one_hot(label: usize, classes: usize) -> Vec<f32> {
-    let mut target = vec![0.0; classes];
-    target[label] = 1.0;
-    target
 }
 
 /// Every picture that occurs, once, in a fixed order.

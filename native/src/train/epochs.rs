@@ -15,7 +15,7 @@ use burn::train::{
 use indicatif::ProgressBar;
 use muse_core::MuseConfig;
 use muse_core::file::{ModelFile, Precision};
-use muse_core::tagger::Labeller;
+use muse_core::heads::Labeller;
 use muse_core::text::tokenizer::TextTokenizer;
 use muse_core::weights::state_dict;
 
@@ -210,7 +210,7 @@ impl Epochs {
         if better {
             self.write_best(&model)?;
         }
-        metrics.add((epoch, done, seconds), losses, choice, &scores)?;
+        metrics.add((epoch, done, seconds), &losses, choice, &scores)?;
         self.bar.suspend(|| {
             tell(format_args!(
                 "epoch {epoch}: {} in {seconds:.0} s{}",
@@ -229,7 +229,7 @@ impl Epochs {
         model: &Trainee,
         valid: &ValidLoader<Trainee>,
     ) -> anyhow::Result<Vec<Answer>> {
-        let labeller = Labeller::new(&model.muse, &self.config)?;
+        let labeller = Labeller::new(&model.muse.heads, &self.config)?;
         let mut answers = vec![Answer::default(); self.posts.len()];
         for batch in valid.iter() {
             let evaluated =
@@ -243,8 +243,7 @@ impl Epochs {
                 first.insert(row, post);
                 row = rows.end;
                 let answer = &mut answers[post];
-                (answer.tags, answer.shares) =
-                    labeller.label(windows, &evaluated.predictions, rows);
+                answer.heads = labeller.label(windows, &evaluated.predictions.logits, rows);
             }
             for (row, nats, tokens) in evaluated.decoders.captions {
                 answers[first[&row]].caption = Some((nats, tokens));

@@ -11,6 +11,7 @@ pub mod epochs;
 pub mod feed;
 pub mod folder;
 pub mod gallery;
+pub mod gradients;
 pub mod learner;
 pub mod losses;
 pub mod progress;
@@ -198,7 +199,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         &config.train,
         tokenizer.pad(),
         &device,
-        (chosen.together, Workers::new(chosen.workers)?),
+        (chosen.microbatch, Workers::new(chosen.workers)?),
     );
     if done > 0 {
         checkpoint::verify(&folder.checkpoints, done, &trainee)?;
