@@ -32,11 +32,11 @@ pub(crate) enum Build {
 }
 
 impl Build {
-    /// Cargo's profile, and its folder.
-    fn profile(self) -> (&'static str, &'static str) {
+    /// Cargo's profile.
+    fn profile(self) -> &'static str {
         match self {
-            Self::Dev => ("dev", "debug"),
-            Self::Shipped => ("web", "web"),
+            Self::Dev => "page",
+            Self::Shipped => "web",
         }
     }
 }
@@ -104,7 +104,7 @@ pub(crate) fn build(
 
 /// Where the module lies.
 pub(crate) fn place(project: &Project, name: &str, build: Build) -> PathBuf {
-    let (profile, _) = build.profile();
+    let profile = build.profile();
     let site = project.target.join("site");
     site.join(format!("{name}-{profile}"))
 }
@@ -147,7 +147,7 @@ fn compile(
     stopped: &dyn Fn() -> bool,
 ) -> Result<PathBuf> {
     tools::wasm_target()?;
-    let (profile, folder) = build.profile();
+    let profile = build.profile();
     let mut cargo = cargo(&project.root);
     cargo
         .args(["build", "--profile", profile, "--target", tools::WASM])
@@ -159,7 +159,7 @@ fn compile(
         cargo.arg("--locked");
     }
     progress::run(&mut cargo, &format!("{name} module"), stopped)?;
-    let built = project.target.join(tools::WASM).join(folder);
+    let built = project.target.join(tools::WASM).join(profile);
     Ok(built.join(format!("muse_web_{name}.wasm")))
 }
 

@@ -1,8 +1,9 @@
 //! `cargo xtask test`: every check of the project, timed.
 
 use std::{
+    fs::{self, File},
     path::PathBuf,
-    process::Command,
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -64,6 +65,7 @@ pub(crate) fn run(project: &Project, names: &[String]) -> Result<()> {
         ci: project::on_ci(),
     };
     let start = Instant::now();
+    let mut ahead = names.is_empty().then(|| checks.web_ahead()).transpose()?;
     let (mut summary, mut failures) = (Vec::new(), 0);
     for (name, stage) in STAGES {
         if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
@@ -71,6 +73,11 @@ pub(crate) fn run(project: &Project, names: &[String]) -> Result<()> {
         }
         eprintln!("\n=== {name}");
         let began = Instant::now();
+        if name == "web"
+            && let Some(mut ahead) = ahead.take()
+        {
+            ahead.wait()?;
+        }
         let outcome = match stage(&checks) {
             Ok(()) => "passed".to_owned(),
             Err(error) if error.is::<Missing>() && !checks.ci => format!("SKIPPED: {error:#}"),
@@ -166,6 +173,20 @@ impl Checks {
         site::package(&self.project, &package)
     }
 
+    /// Builds them meanwhile: linking keeps a single core busy for minutes. The stage tells what is wrong with it.
+    fn web_ahead(&self) -> Result<Child> {
+        let site = self.project.target.join("site");
+        fs::create_dir_all(&site)?;
+        let log = File::create(site.join("web.log"))?;
+        Command::new(std::env::current_exe()?)
+            .args(["test", "web"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("cannot start the web stage ahead")
+    }
+
     /// What a visitor loads, beside the limits in xtask/npm/package.json.
     fn sizes(&self) -> Result<()> {
         let npm = tools::node_modules(&self.project).map_err(Missing)?;
@@ -203,8 +224,8 @@ impl Checks {
         command::run(
             self.cargo("test")
                 .args(["--release", "--workspace", "--test", "browser"])
-                // One browser at a time: they share the processor, and some tests measure time.
-                .args(["--", "--test-threads=1"])
+                // What measures time runs alone in any case.
+                .args(["--", "--test-threads=2"])
                 .env("MUSE_BROWSER", "1")
                 .env("MUSE_DIST", dist)
                 .env("MUSE_PACKAGE", package)

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::page::{PATIENCE, plain};
 use crate::support::setup::{BLANK, own_site, say};
-use crate::support::{Browser, Gpu, Page, run};
+use crate::support::{Browser, Gpu, Page, run_alone};
 
 const SENTENCE: &str = "Angela Merkel met Barack Obama in Berlin. ";
 
@@ -31,7 +31,7 @@ fn wait_parts(page: Page<'_>) {
 
 #[test]
 fn a_long_caption_is_watched_stopped_and_replaced() {
-    run(|setup| {
+    run_alone(|setup| {
         let site = setup.site();
         let browser = Browser::start(setup, Gpu::None);
         let page = Page::ready(&browser, &site.url("?device=cpu"));
@@ -76,7 +76,7 @@ fn a_long_caption_is_watched_stopped_and_replaced() {
 
 #[test]
 fn a_very_long_caption_is_asked_about() {
-    run(|setup| {
+    run_alone(|setup| {
         let site = setup.site();
         let browser = Browser::start(setup, Gpu::None);
         let page = Page::ready(&browser, &site.url("?device=cpu"));
@@ -103,7 +103,7 @@ fn a_very_long_caption_is_asked_about() {
 /// A megabyte's worth of entities, without the minutes that the model takes for them.
 #[test]
 fn many_entities_are_drawn_in_slices() {
-    run(|setup| {
+    run_alone(|setup| {
         let cdn = setup.cdn();
         let own = own_site(&[BLANK]);
         let browser = Browser::start(setup, Gpu::None);
@@ -152,7 +152,7 @@ fn many_entities_are_drawn_in_slices() {
 /// Slices are cut after lines and words, never within an entity or a character.
 #[test]
 fn slices_are_cut_where_it_does_no_harm() {
-    run(|setup| {
+    run_alone(|setup| {
         let cdn = setup.cdn();
         let own = own_site(&[BLANK]);
         let browser = Browser::start(setup, Gpu::None);

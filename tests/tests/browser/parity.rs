@@ -12,7 +12,7 @@ use xtask::server::Answer;
 
 use self::posts::{Post, posts};
 use crate::support::setup::{BLANK, MODEL, own_site, say};
-use crate::support::{Browser, Gpu, Setup, run};
+use crate::support::{Browser, Gpu, Setup, run_alone};
 
 /// Posts that are compared on the CPU.
 const POSTS: usize = 200;
@@ -268,7 +268,7 @@ fn utf16(text: &str) -> Vec<u64> {
 
 #[test]
 fn the_cpu_answers_as_natively() {
-    run(|setup| {
+    run_alone(|setup| {
         let native = Native::new(setup);
         let web = InBrowser::new(setup, Gpu::None, "cpu");
         let posts = posts(POSTS);
@@ -289,7 +289,7 @@ fn the_cpu_answers_as_natively() {
 
 #[test]
 fn webgpu_answers_as_natively() {
-    run(|setup| {
+    run_alone(|setup| {
         let native = Native::new(setup);
         let began = Instant::now();
         let web = InBrowser::new(setup, Gpu::SwiftShader, "webgpu");

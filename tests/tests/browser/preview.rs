@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use xtask::preview::{Changes, Preview};
 
 use crate::support::page::plain;
-use crate::support::{Browser, Gpu, Page, Setup, run};
+use crate::support::{Browser, Gpu, Page, Setup, run_alone};
 
 /// A working copy, with the modules that the build has made.
 fn working_copy(setup: &Setup) -> tempfile::TempDir {
@@ -39,7 +39,7 @@ fn copy_all(from: &Path, to: &Path) {
 
 #[test]
 fn a_changed_source_is_in_the_page_within_a_second() {
-    run(|setup| {
+    run_alone(|setup| {
         let copy = working_copy(setup);
         let root = copy.path();
         let built = root.join("built");

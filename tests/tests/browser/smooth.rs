@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::setup::say;
-use crate::support::{Browser, Gpu, Page, pictures, run};
+use crate::support::{Browser, Gpu, Page, pictures, run_alone};
 
 /// A task of the main thread that is longer than this is felt.
 const LONG: f64 = 50.0;
@@ -18,7 +18,7 @@ const WATCH: &str = "
 /// too slowly is too slow every time, so each step is measured over and counts by its best.
 #[test]
 fn the_main_thread_is_never_blocked() {
-    run(|setup| {
+    run_alone(|setup| {
         let site = setup.site();
         let folder = tempfile::tempdir().expect("a folder");
         let photo = muse_tests::write(folder.path(), "photo.jpg", pictures::photo());
@@ -65,7 +65,7 @@ fn the_main_thread_is_never_blocked() {
 /// The measurement itself: a page that blocks is found out.
 #[test]
 fn a_blocked_thread_is_noticed() {
-    run(|setup| {
+    run_alone(|setup| {
         let site = setup.site();
         let browser = Browser::start(setup, Gpu::None);
         browser.before_each_page(WATCH);

@@ -7,7 +7,7 @@ use xtask::server::Answer;
 
 use crate::support::page::{PATIENCE, plain};
 use crate::support::setup::say;
-use crate::support::{Browser, Gpu, Page, Setup, pictures, run};
+use crate::support::{Browser, Gpu, Page, Setup, pictures, run_alone};
 
 const CAPTION: &str = "Angela Merkel speaks in Berlin";
 const LATER: &str = "Barack Obama was there";
@@ -37,7 +37,7 @@ fn worker(setup: &Setup, when: &str) -> Answer {
 /// All in one visit, since that alone takes minutes.
 #[test]
 fn it_finds_the_same_until_it_is_lost_and_then_too() {
-    run(|setup| {
+    run_alone(|setup| {
         let site = setup.site();
         let told = "new BroadcastChannel('lose').onmessage = () => device.destroy();";
         site.answer(&setup.module_path("worker.js"), worker(setup, told));
@@ -94,7 +94,7 @@ fn it_finds_the_same_until_it_is_lost_and_then_too() {
 
 #[test]
 fn a_device_lost_while_idle_is_noticed() {
-    run(|setup| {
+    run_alone(|setup| {
         let site = setup.site();
         // As soon as the page is ready: the passes before would take minutes in software.
         let soon = "setTimeout(() => device.destroy(), 1500);";
@@ -121,7 +121,7 @@ fn expect_one_line(page: Page<'_>) {
 /// Without a word to the contrary, a GPU in software is not taken: it is slower than the CPU.
 #[test]
 fn a_gpu_in_software_is_not_chosen() {
-    run(|setup| {
+    run_alone(|setup| {
         let site = setup.site();
         let browser = Browser::start(setup, Gpu::SwiftShader);
         let page = Page::ready(&browser, &site.url(""));

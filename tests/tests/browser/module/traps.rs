@@ -5,7 +5,7 @@ use xtask::server::Server;
 
 use super::{CAPTION, NAMES, found, plain_page};
 use crate::support::setup::{LOSE, Own, with_body, with_status};
-use crate::support::{Browser, Gpu, Setup, pictures, run};
+use crate::support::{Browser, Gpu, Setup, pictures, run, run_alone};
 
 /// What the worker is made to do: `TRAP` in a caption is a panic within a promise of the module, as Rust's are: the promise
 /// stays open for ever. `DEAF` never comes back.
@@ -89,7 +89,7 @@ fn a_trap_settles_every_call() {
 /// Nobody tells of a worker that is within an endless loop; it is missed.
 #[test]
 fn a_worker_that_is_not_heard_any_more_is_replaced() {
-    run(|setup| {
+    run_alone(|setup| {
         let (browser, _cdn, _own) = faulty(setup, Gpu::None);
         let answers = browser.call(
             "const muse = await Muse.load(model, { device: 'cpu', warm: false });
@@ -258,7 +258,7 @@ fn of_several_devices_the_last_one_counts() {
 /// Nobody waits for what nobody wants any more.
 #[test]
 fn an_aborted_call_frees_the_queue() {
-    run(|setup| {
+    run_alone(|setup| {
         let (browser, _cdn, _own) = faulty(setup, Gpu::None);
         let answers = browser.call(
             "const muse = await Muse.load(model, { device: 'cpu' });

@@ -9,4 +9,4 @@ pub(crate) mod setup;
 
 pub(crate) use browser::{Browser, Gpu};
 pub(crate) use page::Page;
-pub(crate) use setup::{Setup, run};
+pub(crate) use setup::{Setup, run, run_alone};

@@ -3,7 +3,7 @@
 use std::env;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{PoisonError, RwLock};
 use std::time::Instant;
 
 use serde_json::Value;
@@ -30,35 +30,65 @@ pub(crate) struct Setup {
     pub(crate) chromedriver: PathBuf,
 }
 
-/// Two browsers at a time would only slow each other down, and turn the measured times into noise.
-static ALONE: Mutex<()> = Mutex::new(());
+/// What other tests wait for that is measured, or that keeps all of the processor busy.
+static ALONE: RwLock<()> = RwLock::new(());
 
 /// Runs a test where `MUSE_BROWSER=1` says that a browser is there. Elsewhere it says that nothing was tested, which in
 /// CI is a failure, unless `MUSE_BROWSER=0` says that the tests are run at another place.
 pub(crate) fn run(test: impl FnOnce(&Setup)) {
-    let thread = std::thread::current();
-    let name = thread.name().unwrap_or("a test");
+    if let Some(setup) = setup() {
+        let _shared = ALONE.read().unwrap_or_else(PoisonError::into_inner);
+        timed(&setup, test);
+    }
+}
+
+/// The same, while no other test runs: for what takes the time.
+pub(crate) fn run_alone(test: impl FnOnce(&Setup)) {
+    if let Some(setup) = setup() {
+        let _alone = ALONE.write().unwrap_or_else(PoisonError::into_inner);
+        timed(&setup, test);
+    }
+}
+
+fn setup() -> Option<Setup> {
+    let name = name();
     match env::var("MUSE_BROWSER").as_deref() {
         Ok("1") => {}
-        Ok("0") => return say(&format!("SKIPPED {name}: MUSE_BROWSER=0")),
+        Ok("0") => {
+            say(&format!("SKIPPED {name}: MUSE_BROWSER=0"));
+            return None;
+        }
         _ => {
             let why =
                 "MUSE_BROWSER=1 is not set; `cargo xtask test browser` sets all that is needed";
             assert!(!env::var("CI").is_ok_and(|ci| ci == "true"), "{why}");
-            return say(&format!("SKIPPED {name}: {why}"));
+            say(&format!("SKIPPED {name}: {why}"));
+            return None;
         }
     }
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let setup = Setup {
+    Some(Setup {
         dist: given("MUSE_DIST", None),
         package: given("MUSE_PACKAGE", None),
         npm: given("MUSE_NPM", None),
         chrome: given("CHROME", Some("/usr/bin/chromium")),
         chromedriver: given("CHROMEDRIVER", Some("/usr/bin/chromedriver")),
-    };
+    })
+}
+
+fn timed(setup: &Setup, test: impl FnOnce(&Setup)) {
     let began = Instant::now();
-    test(&setup);
-    say(&format!("{name}: {:.1} s", began.elapsed().as_secs_f64()));
+    test(setup);
+    say(&format!(
+        "{}: {:.1} s",
+        name(),
+        began.elapsed().as_secs_f64()
+    ));
+}
+
+/// The running test's.
+fn name() -> String {
+    let thread = std::thread::current();
+    thread.name().unwrap_or("a test").to_owned()
 }
 
 fn given(variable: &str, usual: Option<&str>) -> PathBuf {
