@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: a tiny model whose answers are known, and pictures.
 
 pub mod golden;
+pub mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;

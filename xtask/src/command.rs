@@ -12,12 +12,6 @@ use anyhow::{Context, Result, ensure};
 /// The cargo that runs us, in the checkout.
 pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What `cargo run` tells us of our own package is none of other packages' business.
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("CARGO_PKG_") {
-            command.env_remove(name);
-        }
-    }
     command.current_dir(root);
     command
 }

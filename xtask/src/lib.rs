@@ -1,4 +1,3 @@
 //! What the browser tests share with the project's chores.
 
 pub mod preview;
-pub mod server;

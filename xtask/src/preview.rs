@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -14,15 +15,16 @@ use std::{
 use axum::{
     Router,
     extract::{self, State},
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse},
     routing::get,
 };
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
-use tower_http::services::{ServeDir, ServeFile};
-
-use crate::server::{Options, Server};
+use tower_http::{
+    services::{ServeDir, ServeFile},
+    set_header::SetResponseHeaderLayer,
+};
 
 /// A marker of the lines in index.html that are for trunk alone.
 pub const FOR_TRUNK: &str = "data-trunk";
@@ -59,9 +61,9 @@ struct Page {
     state: watch::Sender<u64>,
 }
 
-/// The page of a working copy.
+/// The page of a working copy, served until the process ends.
 pub struct Preview {
-    server: Server,
+    address: SocketAddr,
     page: Arc<Page>,
 }
 
@@ -99,6 +101,8 @@ impl Preview {
             .route("/changed/{state}", get(changed))
             .route("/sw.js", get(async move || script(NO_WORKER.to_owned())))
             .route("/models/models.json", get(async move || (json, models)))
+            // Nothing of it is kept for use without network.
+            .route("/precache.json", get(async || StatusCode::NO_CONTENT))
             .nest_service("/models", folder("models"))
             .nest_service("/page", folder("web/page"))
             .nest_service("/samples", folder("web/page/samples"))
@@ -111,18 +115,29 @@ impl Preview {
                 ServeFile::new(root.join("web/page/manifest.json")),
             )
             .with_state(Arc::clone(&page));
-        let options = Options {
-            port,
-            ..Options::default()
-        };
-        let server = Server::route(router, options)?;
-
-        Ok(Self { server, page })
+        let fresh = HeaderValue::from_static("no-store");
+        let router = router.layer(SetResponseHeaderLayer::overriding(
+            header::CACHE_CONTROL,
+            fresh,
+        ));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        std::thread::spawn(move || {
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                axum::serve(listener, router).await
+            })
+        });
+        Ok(Self { address, page })
     }
 
     /// The page's address.
     pub fn url(&self) -> String {
-        self.server.url("")
+        format!("http://{}/", self.address)
     }
 
     /// Says whether WebGPU's module is there; without it the page begins on the CPU.

@@ -1,7 +1,7 @@
 //! `cargo xtask build-web` and `package`: the page as a static folder, and the folder that npm publishes.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -29,6 +29,7 @@ pub(crate) fn places(project: &Project) -> (PathBuf, PathBuf) {
 
 /// Puts the page into `out`, whole or not at all.
 pub(crate) fn build(project: &Project, build: Build, out: &Path) -> Result<()> {
+    let modules = modules(project, build)?;
     let new = New::beside(out)?;
     let (root, dist) = (&project.root, &new.path());
     let index = read(&root.join("index.html"))?;
@@ -42,7 +43,9 @@ pub(crate) fn build(project: &Project, build: Build, out: &Path) -> Result<()> {
     if build == Build::Shipped {
         minify(project, dist)?;
     }
-    add_modules(project, build, &dist.join("muse-web"))?;
+    for (name, module) in modules {
+        copy(&module, &dist.join("muse-web").join(name))?;
+    }
     copy_models(root, &dist.join("models"))?;
     write_names(dist)?;
     new.replace()?;
@@ -52,6 +55,7 @@ pub(crate) fn build(project: &Project, build: Build, out: &Path) -> Result<()> {
 
 /// Puts the npm package into `out`, whole or not at all.
 pub(crate) fn package(project: &Project, out: &Path) -> Result<()> {
+    let modules = modules(project, Build::Shipped)?;
     let new = New::beside(out)?;
     let (root, folder) = (&project.root, &new.path());
     copy_scripts(root, folder)?;
@@ -60,7 +64,9 @@ pub(crate) fn package(project: &Project, out: &Path) -> Result<()> {
     }
     declare(project, folder)?;
     minify(project, folder)?;
-    add_modules(project, Build::Shipped, folder)?;
+    for (name, module) in modules {
+        copy(&module, &folder.join(name))?;
+    }
     copy_models(root, &folder.join("models"))?;
     for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
         copy_file(&root.join(licence), &folder.join(licence))?;
@@ -88,14 +94,10 @@ fn declare(project: &Project, folder: &Path) -> Result<()> {
     command::run(tsc.arg("--outDir").arg(folder))
 }
 
-fn add_modules(project: &Project, build: Build, folder: &Path) -> Result<()> {
-    for name in MODULES {
-        copy(
-            &modules::build(project, name, build, &|| false)?,
-            &folder.join(name),
-        )?;
-    }
-    Ok(())
+/// The folders of the modules, up to date.
+fn modules(project: &Project, build: Build) -> Result<Vec<(&'static str, PathBuf)>> {
+    let built = |name| Ok((name, modules::build(project, name, build, &|| false)?));
+    MODULES.into_iter().map(built).collect()
 }
 
 /// Makes the scripts in `folder` smaller.
@@ -212,6 +214,8 @@ pub(crate) fn hash(folder: &Path) -> Result<String> {
 pub(crate) struct New {
     out: PathBuf,
     temporary: TempDir,
+    /// Holds off others that fill a folder beside it.
+    _lock: File,
 }
 
 /// The prefix of our temporary folders, which a killed run leaves behind.
@@ -223,9 +227,13 @@ impl New {
         let parent = out.parent().context("not a folder of its own")?;
         fs::create_dir_all(parent)
             .with_context(|| format!("cannot create {}", parent.display()))?;
+        let lock = File::create(parent.join(".muse-web-lock"))
+            .with_context(|| format!("cannot write to {}", parent.display()))?;
+        lock.lock()?;
         for entry in parent.read_dir()? {
             let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            let ours = entry.file_name().to_string_lossy().starts_with(TEMPORARY);
+            if ours && entry.path().is_dir() {
                 fs::remove_dir_all(entry.path())?;
             }
         }
@@ -236,6 +244,7 @@ impl New {
         let new = Self {
             out: out.to_owned(),
             temporary,
+            _lock: lock,
         };
         // The temporary folder is for its owner's eyes only; what lies in it is not.
         fs::create_dir(new.path())?;
@@ -315,14 +324,17 @@ mod tests {
         let out = parent.path().join("some/out");
         for file in ["first", "second"] {
             // What a killed run leaves behind goes.
-            let killed = New::beside(&out).unwrap();
-            write(&killed.path().join("half"), "ha").unwrap();
-            std::mem::forget(killed);
+            {
+                let killed = New::beside(&out).unwrap();
+                write(&killed.path().join("half"), "ha").unwrap();
+                let _ = killed.temporary.keep();
+            }
             let new = New::beside(&out).unwrap();
             write(&new.path().join(file), file).unwrap();
             new.replace().unwrap();
             assert_eq!(files(&out).unwrap(), [file]);
-            assert_eq!(out.parent().unwrap().read_dir().unwrap().count(), 1);
+            let beside = out.parent().unwrap().read_dir().unwrap();
+            assert_eq!(beside.count(), 2, "it and the lock");
         }
     }
 

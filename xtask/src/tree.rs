@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{command, weights};
+use crate::{command, site};
 
 const MIB: u64 = 1 << 20;
 
@@ -32,10 +32,9 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         let bytes = fs::read(&path).with_context(|| format!("cannot read {name}"))?;
         let place = root.to_string_lossy();
         faults.extend(path_faults(name, &bytes, &place));
-        if name.starts_with("models/") {
-            faults.extend(model_faults(root, name, metadata.len(), &bytes)?);
-        }
     }
+    // Each has its checksum beside it.
+    site::models(root)?;
     for fault in &faults {
         eprintln!("{fault}");
     }
@@ -103,28 +102,6 @@ fn has_home(line: &str) -> bool {
     })
 }
 
-/// A shipped model has its checksum beside it, `<model>.sha256` as `sha256sum` writes it, and it is right.
-fn model_faults(root: &Path, name: &str, size: u64, bytes: &[u8]) -> Result<Vec<String>> {
-    let mut faults = Vec::new();
-    if name.ends_with(".sha256") {
-        for line in String::from_utf8_lossy(bytes).lines() {
-            let Some((hash, file)) = line.split_once("  ") else {
-                faults.push(format!("{name}: `{line}` is not `<sha256>  <file>`"));
-                continue;
-            };
-            let path = root.join("models").join(file);
-            match weights::sha256_of(&path)? {
-                Some(actual) if actual == hash => {}
-                Some(actual) => faults.push(format!("{name}: {file} has SHA-256 {actual}")),
-                None => faults.push(format!("{name}: there is no models/{file}")),
-            }
-        }
-    } else if size > FILE_LIMIT && !root.join(format!("{name}.sha256")).is_file() {
-        faults.push(format!("{name}: there is no {name}.sha256"));
-    }
-    Ok(faults)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,27 +123,6 @@ mod tests {
         let faults = |text: &str| path_faults("a", text.as_bytes(), "/some/checkout");
         assert_eq!(faults("see\n/some/checkout/core").len(), 1);
         assert_eq!(faults("see /some/check").len(), 0);
-    }
-
-    #[test]
-    fn a_model_needs_its_checksum_and_the_right_one() {
-        let root = tempfile::tempdir().unwrap();
-        let models = root.path().join("models");
-        fs::create_dir(&models).unwrap();
-        fs::write(models.join("m.muse"), b"model").unwrap();
-        let fault = |name: &str, bytes: &[u8]| {
-            model_faults(root.path(), name, 2 * MIB, bytes)
-                .unwrap()
-                .join("\n")
-        };
-        assert!(fault("models/m.muse", b"model").contains("there is no models/m.muse.sha256"));
-        let right = "9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4  m.muse\n";
-        fs::write(models.join("m.muse.sha256"), right).unwrap();
-        assert_eq!(fault("models/m.muse", b"model"), "");
-        assert_eq!(fault("models/m.muse.sha256", right.as_bytes()), "");
-        let wrong = right.replacen('9', "8", 1);
-        assert!(fault("models/m.muse.sha256", wrong.as_bytes()).contains("has SHA-256 9372"));
-        assert!(fault("models/m.muse.sha256", b"x").contains("is not"));
     }
 
     #[test]

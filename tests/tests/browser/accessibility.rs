@@ -92,7 +92,7 @@ fn axe_finds_nothing() {
         // A failure is to be as good to read as a success.
         site.answer(
             crate::support::setup::MODEL,
-            xtask::server::Answer {
+            muse_tests::server::Answer {
                 status: Some(404),
                 ..Default::default()
             },

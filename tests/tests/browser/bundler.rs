@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use muse_tests::server::{Options, Server};
 use serde_json::json;
 use tempfile::TempDir;
-use xtask::server::{Options, Server};
 
 use crate::support::page::PATIENCE;
 use crate::support::{Browser, Gpu, Setup, run};

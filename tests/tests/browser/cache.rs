@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use xtask::server::Options;
+use muse_tests::server::Options;
 
 use crate::support::page::plain;
 use crate::support::setup::{MODEL, say};
@@ -117,7 +117,7 @@ fn a_new_version_of_the_page_arrives() {
         let list = std::fs::read_to_string(setup.dist.join("precache.json")).expect("the list");
         let mut list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
         list["version"] = "0123456789abcdef".into();
-        let body = |text: String| xtask::server::Answer {
+        let body = |text: String| muse_tests::server::Answer {
             body: Some(text.into_bytes()),
             ..Default::default()
         };

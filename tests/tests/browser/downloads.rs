@@ -1,7 +1,7 @@
 //! Downloads that go wrong.
 
+use muse_tests::server::Answer;
 use serde_json::json;
-use xtask::server::Answer;
 
 use crate::support::page::plain;
 use crate::support::setup::MODEL;

@@ -1,7 +1,7 @@
 //! `<muse-tagger>` on somebody else's page.
 
+use muse_tests::server::Server;
 use serde_json::{Value, json};
-use xtask::server::Server;
 
 use crate::support::page::PATIENCE;
 use crate::support::setup::{MODEL, Own, own_site};

@@ -42,7 +42,7 @@ fn a_source_that_goes_leaves_nothing_behind() {
         let pace = Some((1 << 18, std::time::Duration::from_millis(50)));
         cdn.answer(
             MODEL,
-            xtask::server::Answer {
+            muse_tests::server::Answer {
                 pace,
                 ..Default::default()
             },

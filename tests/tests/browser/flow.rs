@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use muse_tests::server::Answer;
 use serde_json::{Value, json};
-use xtask::server::Answer;
 
 use crate::support::page::plain;
 use crate::support::setup::{MODEL, say};

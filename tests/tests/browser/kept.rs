@@ -1,7 +1,7 @@
 //! What the page says of its caches is what is in them; and a page that is older than its server finds that out.
 
+use muse_tests::server::Server;
 use serde_json::{Value, json};
-use xtask::server::Server;
 
 use crate::support::page::{PATIENCE, plain};
 use crate::support::setup::{MODEL, with_body, with_status};

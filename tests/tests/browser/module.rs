@@ -5,8 +5,8 @@ mod images;
 mod policies;
 mod traps;
 
+use muse_tests::server::{Answer, Server};
 use serde_json::{Value, json};
-use xtask::server::{Answer, Server};
 
 use crate::support::setup::{MODEL, Own, own_site};
 use crate::support::{Browser, Gpu, Setup, pictures, run};

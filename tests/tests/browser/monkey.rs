@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use muse_tests::server::Server;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
-use xtask::server::Server;
 
 use crate::support::page::PATIENCE;
 use crate::support::setup::{MODEL, lose_device, say, with_status};

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use burn::tensor::Device;
 use muse_core::pixels::decode;
 use muse_core::{Caption, Tagged, Tagger};
+use muse_tests::server::Answer;
 use serde_json::{Value, json};
-use xtask::server::Answer;
 
 use self::posts::{Post, posts};
 use crate::support::setup::{BLANK, MODEL, own_site, say};
@@ -55,7 +55,7 @@ impl Native {
 struct InBrowser {
     browser: Browser,
     own: crate::support::setup::Own,
-    _cdn: xtask::server::Server,
+    _cdn: muse_tests::server::Server,
 }
 
 impl InBrowser {

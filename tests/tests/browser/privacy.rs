@@ -1,7 +1,7 @@
 //! Nothing leaves the machine, and nothing foreign runs in the page.
 
+use muse_tests::server::{Options, Request};
 use serde_json::json;
-use xtask::server::{Options, Request};
 
 use crate::support::page::plain;
 use crate::support::setup::MODEL;

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use muse_tests::server::Answer;
 use serde_json::json;
-use xtask::server::Answer;
 
 use crate::support::page::{PATIENCE, plain};
 use crate::support::setup::say;

@@ -1,7 +1,7 @@
 //! What goes wrong has a code, and breaks nothing.
 
+use muse_tests::server::Answer;
 use serde_json::json;
-use xtask::server::Answer;
 
 use super::{CAPTION, NAMES, embedded, found};
 use crate::support::{Gpu, run};

@@ -1,7 +1,7 @@
 //! All that counts as a picture.
 
+use muse_tests::server::Answer;
 use serde_json::json;
-use xtask::server::Answer;
 
 use super::{CAPTION, embedded};
 use crate::support::{Gpu, pictures, run};

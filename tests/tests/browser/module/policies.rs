@@ -1,7 +1,7 @@
 //! Pages that allow little: Trusted Types, and a sandboxed frame without an origin.
 
+use muse_tests::server::{Options, Server};
 use serde_json::{Value, json};
-use xtask::server::{Options, Server};
 
 use super::{CAPTION, NAMES, found};
 use crate::support::page::PATIENCE;

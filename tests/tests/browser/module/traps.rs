@@ -1,7 +1,7 @@
 //! A worker that traps, hangs or loses its device while others wait: every call settles, and none is answered wrongly.
 
+use muse_tests::server::Server;
 use serde_json::{Value, json};
-use xtask::server::Server;
 
 use super::{CAPTION, NAMES, found, plain_page};
 use crate::support::setup::{LOSE, Own, with_body, with_status};

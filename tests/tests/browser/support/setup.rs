@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 use std::time::Instant;
 
+use muse_tests::server::{Answer, Options, Server};
 use serde_json::Value;
 use tempfile::TempDir;
-use xtask::server::{Answer, Options, Server};
 
 use super::Browser;
 

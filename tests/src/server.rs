@@ -59,11 +59,6 @@ impl Server {
     /// Serves `folder` on 127.0.0.1. The error's kind is `AddrInUse` when the port is taken.
     pub fn start(folder: impl AsRef<Path>, options: Options) -> io::Result<Self> {
         let files = Router::new().fallback_service(ServeDir::new(folder.as_ref().canonicalize()?));
-        Self::route(files, options)
-    }
-
-    /// Serves what `router` answers, in the same way.
-    pub fn route(router: Router, options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -75,8 +70,8 @@ impl Server {
             log: Mutex::default(),
         });
         let router = match prefix.as_str() {
-            "" => router,
-            prefix => Router::new().nest(prefix, router),
+            "" => files,
+            prefix => Router::new().nest(prefix, files),
         };
         let state = Arc::clone(&shared);
         let router = router.layer(middleware::from_fn_with_state(state, answer::respond));
