@@ -269,7 +269,7 @@ fn write_text(
         "text       {} layers, width {}, {} pieces, windows of {}{}",
         text.layers(),
         text.width(),
-        text.vocabulary(),
+        text.vocab_size(),
         config.max_pieces,
         if config.word_shapes {
             ", word shapes"
