@@ -1,6 +1,7 @@
 //! The command line: parsed raw, then checked into what the commands take, once.
 
 mod args;
+pub(crate) mod values;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,17 +12,19 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use muse_core::file::Precision;
 
-use self::args::{EvalArgs, Raw, RawCommand, RawPrecision, SweepArgs, TagArgs, TrainArgs};
+use self::args::{EvalArgs, Raw, RawCommand, RawPrecision, TagArgs, TrainArgs};
 
 use crate::commands::{caption, eval, export, imagine, info, tag};
-use crate::{crossfit, output, sweep, train};
+#[cfg(feature = "studies")]
+use crate::studies::Study;
+use crate::{output, train};
 
 /// A checked command line.
 #[derive(Debug)]
 enum Command {
     Train(train::Options),
-    Sweep(sweep::Options),
-    Crossfit(crossfit::Options),
+    #[cfg(feature = "studies")]
+    Study(Study),
     Tag(tag::Options),
     Caption(caption::Options),
     Imagine(imagine::Options),
@@ -34,15 +37,8 @@ impl Raw {
     fn check(self) -> Result<Command, clap::Error> {
         Ok(match self.command {
             RawCommand::Train(args) => Command::Train(args.check()),
-            RawCommand::Sweep(args) => Command::Sweep(args.check()),
-            RawCommand::Crossfit(args) => Command::Crossfit(crossfit::Options {
-                config: args.config,
-                out: args.out,
-                folds: args.folds,
-                share: args.share.into(),
-                overrides: joined(args.overrides),
-                device: args.device,
-            }),
+            #[cfg(feature = "studies")]
+            RawCommand::Study(study) => Command::Study(study),
             RawCommand::Tag(args) => Command::Tag(args.check()?),
             RawCommand::Caption(args) => Command::Caption(caption::Options {
                 image: args.image,
@@ -90,25 +86,8 @@ impl TrainArgs {
             config: self.config,
             init: self.init,
             resume: self.resume,
-            overrides: joined(self.overrides),
+            overrides: self.overrides,
             device: self.device,
-        }
-    }
-}
-
-impl SweepArgs {
-    fn check(self) -> sweep::Options {
-        sweep::Options {
-            file: self.file,
-            out: self.out,
-            device: self.device,
-            overrides: joined(self.overrides),
-            only: self.only,
-            action: match (self.dry_run, self.redraw) {
-                (true, _) => sweep::Action::List,
-                (false, true) => sweep::Action::Report,
-                (false, false) => sweep::Action::Train,
-            },
         }
     }
 }
@@ -190,11 +169,6 @@ fn usage(subcommand: &str, message: &str) -> clap::Error {
     }
 }
 
-fn joined(pairs: Vec<(String, String)>) -> Vec<String> {
-    let pairs = pairs.into_iter();
-    pairs.map(|(key, value)| format!("{key}={value}")).collect()
-}
-
 /// Parses the command line, runs the command, and says how it went: 0 for done, 1 for an error, 2 for a command line
 /// that makes no sense. A reader that goes away (`| head`) is no error.
 pub fn main() -> ExitCode {
@@ -204,8 +178,8 @@ pub fn main() -> ExitCode {
     };
     let result = match command {
         Command::Train(options) => train::run(options),
-        Command::Sweep(options) => sweep::run(options),
-        Command::Crossfit(options) => crossfit::run(options),
+        #[cfg(feature = "studies")]
+        Command::Study(study) => study.run(),
         Command::Tag(options) => tag::run(options),
         Command::Caption(options) => caption::run(options),
         Command::Imagine(options) => imagine::run(options),

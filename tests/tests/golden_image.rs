@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use muse::weights::read_state_dict;
+use muse::pretrained::read_state_dict;
 use muse_core::config::CnnKind;
 use muse_core::image::encoder::{Cnn, regions};
 use muse_core::weights::{StateDict, load_cnn};

@@ -3,8 +3,10 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::TypedValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
+use super::values::{assignment, count, key_value, within};
 use crate::data::Format;
 use crate::device::DeviceChoice;
 
@@ -20,10 +22,9 @@ pub(super) struct Raw {
 pub(super) enum RawCommand {
     /// Train a model
     Train(TrainArgs),
-    /// Train the settings of a sweep file with several seeds each: tables and plots
-    Sweep(SweepArgs),
-    /// Make soft sentiment labels, each by a model that did not see it; also a cross-validation
-    Crossfit(CrossfitArgs),
+    #[cfg(feature = "studies")]
+    #[command(flatten)]
+    Study(crate::studies::Study),
     /// Mark the entities of captions and tell their sentiment
     Tag(TagArgs),
     /// Describe a photo, and draw where each word looked
@@ -53,61 +54,8 @@ pub(super) struct TrainArgs {
     #[arg(long)]
     pub(super) resume: bool,
     /// Override a setting of the configuration; may be given several times
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
-    pub(super) overrides: Vec<(String, String)>,
-    /// Where to train
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
-    pub(super) device: DeviceChoice,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Files of the folder: runs.csv (a row for each setting and seed), summary.csv (means and sample standard
-deviations), and as .svg and .png table, curve-N-NAME, and for each of them NAME-learning. A sweep that was
-interrupted, or whose file has changed, goes on with the same command: complete runs are not repeated.")]
-pub(super) struct SweepArgs {
-    /// The sweep file: a base configuration, seeds, rows and curves, in TOML
-    pub(super) file: PathBuf,
-    /// Folder of the runs, tables and plots
-    #[arg(long, value_name = "DIR")]
-    pub(super) out: PathBuf,
-    /// Override a setting of every run, unless a row or curve has it; may be given several times
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
-    pub(super) overrides: Vec<(String, String)>,
-    /// Train only this row or curve ("table" is all rows); may be given several times
-    #[arg(long, value_name = "NAME")]
-    pub(super) only: Vec<String>,
-    /// List the runs and how far they are, and do nothing
-    #[arg(long)]
-    pub(super) dry_run: bool,
-    /// Train nothing; write the tables and plots of what is complete
-    #[arg(long, conflicts_with_all = ["dry_run", "only"])]
-    pub(super) redraw: bool,
-    /// Where to train
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
-    pub(super) device: DeviceChoice,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-The data are cut into folds; for each a model is trained on the others and asked about it. Its answers, tempered so
-that they are as sure as they are right, are mixed with the labels in DIR/soft.jsonl, which muse train reads. An
-interrupted crossfit goes on with the same command.")]
-pub(super) struct CrossfitArgs {
-    /// The training configuration, a TOML file
-    pub(super) config: PathBuf,
-    /// Folder of the models and of the soft labels
-    #[arg(long, value_name = "DIR")]
-    pub(super) out: PathBuf,
-    /// Into how many parts the data are cut
-    #[arg(long, value_name = "N", default_value = "4", value_parser = folds)]
-    pub(super) folds: usize,
-    /// How much of a target the models have; the label has the rest
-    #[arg(long, value_name = "0..1", default_value_t = 0.5, value_parser = probability)]
-    pub(super) share: f32,
-    /// Override a setting of the configuration; may be given several times
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
-    pub(super) overrides: Vec<(String, String)>,
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
+    pub(super) overrides: Vec<String>,
     /// Where to train
     #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
     pub(super) device: DeviceChoice,
@@ -135,7 +83,7 @@ pub(super) struct TagArgs {
     #[arg(long, value_name = "FILE", requires = "caption", conflicts_with_all = ["jsonl", "input"])]
     pub(super) image: Option<PathBuf>,
     /// Hide entities whose confidence is lower
-    #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = probability)]
+    #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = within(0.0_f32..=1.0))]
     pub(super) threshold: f32,
     /// Print JSON
     #[arg(long, conflicts_with_all = ["jsonl", "conll", "input"])]
@@ -150,7 +98,7 @@ pub(super) struct TagArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "caption")]
     pub(super) input: Option<PathBuf>,
     /// At most so many captions of a stream are tagged at a time [default: 4 on the CPU, 32 on a GPU]
-    #[arg(long, value_name = "N", value_parser = batch_size)]
+    #[arg(long, value_name = "N", value_parser = count(1..=4096))]
     pub(super) batch_size: Option<usize>,
     /// Where to run; opening a GPU costs more time than a few captions take
     #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
@@ -166,10 +114,10 @@ pub(super) struct CaptionArgs {
     #[arg(long, value_name = "MODEL")]
     pub(super) model: PathBuf,
     /// Captions that are followed side by side; 1 takes the likeliest piece each time
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = beams)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = count(1..=100))]
     pub(super) beams: usize,
     /// The greatest length, in word pieces
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = caption_length)]
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = count(1..=200))]
     pub(super) max_len: usize,
     /// Draw where each word looked, into this PNG
     #[arg(long, value_name = "PNG")]
@@ -194,16 +142,16 @@ pub(super) struct ImagineArgs {
     #[arg(short, long, value_name = "PNG")]
     pub(super) out: PathBuf,
     /// How many pictures; several make a grid
-    #[arg(long = "n", value_name = "N", default_value = "1", value_parser = pictures)]
+    #[arg(long = "n", value_name = "N", default_value = "1", value_parser = count(1..=256).try_map(NonZeroUsize::try_from))]
     pub(super) pictures: NonZeroUsize,
     /// Where the random numbers begin; each picture has its own
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub(super) seed: u64,
     /// How much chance there is: 0 none, 1 as much as the model gives
-    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = temperature)]
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = within(0.0_f64..=100.0))]
     pub(super) temperature: f64,
     /// How many times a pixel is enlarged
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..=64))]
     pub(super) scale: u32,
     /// Where the text is read; painting runs on the CPU
     #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
@@ -259,7 +207,7 @@ pub(super) struct EvalArgs {
     #[arg(long)]
     pub(super) json: bool,
     /// Captions tagged at a time [default: 4 on the CPU, 32 on a GPU]
-    #[arg(long, value_name = "N", value_parser = batch_size)]
+    #[arg(long, value_name = "N", value_parser = count(1..=4096))]
     pub(super) batch_size: Option<usize>,
     /// Where to run
     #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
@@ -299,62 +247,4 @@ pub(super) struct InfoArgs {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
-}
-
-fn key_value(pair: &str) -> Result<(String, String), String> {
-    match pair.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => {
-            Ok((key.trim().into(), value.trim().into()))
-        }
-        _ => Err("expected KEY=VALUE".into()),
-    }
-}
-
-fn probability(text: &str) -> Result<f32, String> {
-    match text.parse() {
-        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
-        _ => Err("expected a number from 0 to 1".into()),
-    }
-}
-
-fn folds(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(folds) if (2..=100).contains(&folds) => Ok(folds),
-        _ => Err("expected a whole number from 2 to 100".into()),
-    }
-}
-
-fn pictures(text: &str) -> Result<NonZeroUsize, String> {
-    match text.parse() {
-        Ok(pictures) if pictures <= NonZeroUsize::MIN.saturating_add(255) => Ok(pictures),
-        _ => Err("expected a whole number from 1 to 256".into()),
-    }
-}
-
-fn temperature(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(temperature) if (0.0..=100.0).contains(&temperature) => Ok(temperature),
-        _ => Err("expected a number from 0 to 100".into()),
-    }
-}
-
-fn beams(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(beams @ 1..=100) => Ok(beams),
-        _ => Err("expected a whole number from 1 to 100".into()),
-    }
-}
-
-fn caption_length(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(pieces @ 1..=200) => Ok(pieces),
-        _ => Err("expected a whole number from 1 to 200".into()),
-    }
-}
-
-fn batch_size(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(size @ 1..=4096) => Ok(size),
-        _ => Err("expected a whole number from 1 to 4096".into()),
-    }
 }

@@ -12,7 +12,8 @@ use muse_core::text::detokenizer::{JoinedWord, sentence, words};
 use muse_core::text::tokenizer::TextTokenizer;
 use serde_json::{Value, json};
 
-use super::{read_bytes, read_picture};
+use super::read_bytes;
+use crate::data::picture::read_picture;
 use crate::device::DeviceChoice;
 use crate::output;
 

@@ -8,27 +8,19 @@ use std::io::{self, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use muse_core::image::pixels::Pixels;
-use muse_core::{Caption, MuseConfig, Request, Tagged};
+use muse_core::MuseConfig;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use self::tally::{Report, Tally};
-pub use super::Crew;
-use super::read_picture;
-use crate::data::{Format, Sample, Source, loader, read_source};
+use crate::data::{Format, Sample, Source, read_source};
 use crate::device::DeviceChoice;
 use crate::output::{json_line, tell};
+use crate::tagger_pool::TaggerPool;
 
 /// Endings of the files in a folder that are taken for pictures.
 const PICTURES: [&str; 5] = ["jpg", "jpeg", "png", "webp", "gif"];
-
-/// Captions that are prepared ahead of the model. A decoded photo takes tens of megabytes.
-const AHEAD: usize = 8;
-
-/// Decoded pictures in a batch, in bytes; a batch that goes beyond is closed.
-const MAX_PICTURE_BYTES: usize = 128 << 20;
 
 /// What to score on, and how.
 #[derive(Clone, Debug)]
@@ -105,14 +97,14 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     if let Pictures::Random { from, seed } = &options.pictures {
         shuffle_in(&mut sets, &pictures_of(from)?, *seed);
     }
-    let crew = Crew::load(&options.model, options.device, options.batch_size)?;
-    let config = crew.tagger.config();
+    let pool = TaggerPool::load(&options.model, options.device, options.batch_size)?;
+    let config = pool.tagger().config();
     warn_of_strangers(config, &sets);
 
     let mut pooled = Tally::default();
     let mut reports = Vec::new();
     for Set { title, samples } in sets {
-        let tally = score(&crew, samples, options.resplit)?;
+        let tally = score(&pool, samples, options.resplit)?;
         pooled.merge(&tally);
         reports.push(tally.report(title, options.resplit));
     }
@@ -246,93 +238,17 @@ fn kind_of(tag: &str) -> &str {
     tag.split_once('-').map_or(tag, |(_, kind)| kind)
 }
 
-/// A sample whose picture has been read.
-struct Prepared {
-    sample: Sample,
-    picture: Option<Pixels>,
-}
-
-fn score(crew: &Crew, mut samples: Vec<Sample>, resplit: bool) -> anyhow::Result<Tally> {
-    if crew.tagger.config().tags.is_empty() {
+fn score(pool: &TaggerPool, mut samples: Vec<Sample>, resplit: bool) -> anyhow::Result<Tally> {
+    if pool.tagger().config().tags.is_empty() {
         samples.iter_mut().for_each(|sample| sample.tags = None);
     }
     let mut tally = Tally::new(samples.len());
-    each_tagged(crew, samples, resplit, |sample, request, tagged| {
+    pool.tag_samples(samples, resplit, |sample, request, tagged| {
         tally.pictures += usize::from(request.picture.is_some());
         tally.unreadable += usize::from(sample.image.is_some() && request.picture.is_none());
         tally.add(sample, tagged, resplit);
     })?;
     Ok(tally)
-}
-
-/// Tags samples, and hands each on with its answer. A picture that cannot be read is told, and its caption tagged without. The
-/// order is another.
-///
-/// # Errors
-///
-/// When threads cannot be started.
-pub fn each_tagged(
-    crew: &Crew,
-    mut samples: Vec<Sample>,
-    resplit: bool,
-    mut each: impl FnMut(&Sample, &Request, &Tagged),
-) -> anyhow::Result<()> {
-    // Captions of one length do not pad each other.
-    samples.sort_by_key(|sample| sample.words.len());
-    let workers = std::thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(4);
-    let mut prepared = loader::ordered(samples, workers, AHEAD, prepare)?;
-    while let Some(batch) = gather(&mut prepared, crew.capacity())? {
-        let (samples, requests): (Vec<Sample>, Vec<Request>) = batch
-            .into_iter()
-            .map(|prepared| prepared.request(resplit))
-            .unzip();
-        let tagged = crew.tag(&requests)?;
-        for ((sample, request), tagged) in samples.iter().zip(&requests).zip(&tagged) {
-            each(sample, request, tagged);
-        }
-    }
-    Ok(())
-}
-
-fn prepare(sample: Sample) -> anyhow::Result<Prepared> {
-    let picture = sample.image.as_ref().and_then(|path| {
-        read_picture(path)
-            .inspect_err(|error| tell(format_args!("warning: {error:#}")))
-            .ok()
-    });
-    Ok(Prepared { sample, picture })
-}
-
-impl Prepared {
-    fn request(self, resplit: bool) -> (Sample, Request) {
-        let caption = match resplit {
-            true => Caption::Text(self.sample.words.join(" ")),
-            false => Caption::Words(self.sample.words.clone()),
-        };
-        let request = Request {
-            caption,
-            picture: self.picture,
-        };
-        (self.sample, request)
-    }
-}
-
-/// The next batch: `size` captions, or fewer with large pictures. `None` at the end.
-fn gather(
-    prepared: &mut impl Iterator<Item = anyhow::Result<Prepared>>,
-    size: usize,
-) -> anyhow::Result<Option<Vec<Prepared>>> {
-    let mut batch = Vec::new();
-    let mut bytes = 0;
-    while batch.len() < size && bytes < MAX_PICTURE_BYTES {
-        let Some(next) = prepared.next() else { break };
-        let next = next?;
-        bytes += next.picture.as_ref().map_or(0, |picture| picture.rgb.len());
-        batch.push(next);
-    }
-    Ok((!batch.is_empty()).then_some(batch))
 }
 
 #[cfg(test)]

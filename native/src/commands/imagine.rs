@@ -11,7 +11,7 @@ use muse_core::Caption;
 use muse_core::decoders::Describer;
 use muse_core::pixel_cnn::{Chance, SIDE};
 
-use super::{post, read_bytes};
+use super::{line, read_bytes};
 use crate::device::DeviceChoice;
 use crate::output;
 use crate::train::progress::bar;
@@ -53,7 +53,7 @@ pub struct Options {
 /// When the model cannot be read or has no image generator, when the caption is too long or the grid too large, or when the
 /// picture cannot be written.
 pub fn run(options: Options) -> anyhow::Result<()> {
-    post::check_length(&Caption::Text(options.caption.clone()))?;
+    line::check_length(&Caption::Text(options.caption.clone()))?;
     let count = options.pictures.get();
     let [width, height] = shape(count).map(|side| side * u64::from(options.scale));
     ensure!(

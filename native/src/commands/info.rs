@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use super::read_bytes;
 use crate::data::{Sample, classes_of, read_source, tags_of};
 use crate::output::{json_line, plain};
+use crate::pretrained::read_tokenizer;
 use crate::train::config::TrainConfig;
 use crate::train::start::vocabulary;
-use crate::weights::read_tokenizer;
 
 /// What to tell about, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]

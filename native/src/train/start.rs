@@ -15,7 +15,7 @@ use muse_core::weights::{StateDict, apply_state, load_bert, load_cnn, state_dict
 use super::config::{CaptionerSection, TrainConfig, missing};
 use crate::data::{Sample, classes_of, tags_of};
 use crate::output::tell;
-use crate::weights::{read_bert_folder, read_state_dict};
+use crate::pretrained::{read_bert_folder, read_state_dict};
 
 /// A model on the device without autodiff.
 pub struct Start {

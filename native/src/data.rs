@@ -9,6 +9,7 @@ pub mod captions;
 pub mod conll;
 pub mod jsonl;
 pub mod loader;
+pub mod picture;
 pub mod sample;
 pub mod views;
 
