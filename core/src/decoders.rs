@@ -9,106 +9,35 @@
 //! They are no part of [`Muse`](crate::model::Muse): entities and sentiment do without them, and what the browser loads
 //! does not hold their code. A model file may carry them all the same, under names that begin with `decoders.`.
 
-mod describer;
-mod pairs;
-mod part;
+mod batch;
+pub mod captioner;
+mod config;
+pub mod generator;
+mod microbatch;
 #[cfg(test)]
 mod tests;
 
 use burn::module::Module;
 use burn::nn::{GaussianNoise, GaussianNoiseConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 
-use crate::captioner::{Captioner, CaptionerConfig, Vocabulary};
-use crate::config::ConfigError;
-use crate::model::Encoded;
-use crate::pixel_cnn::{PixelCnn, PixelCnnConfig};
+pub use self::batch::{DecoderBatch, DecoderTarget, MicrobatchSize, Thumbnail};
+use self::captioner::Captioner;
+pub use self::config::{CaptionerDecoder, DecodersConfig};
+use self::generator::PixelCnn;
+pub use self::microbatch::Microbatch;
+use crate::encoders::Encoded;
 use crate::weights::{NamedTensor, StateDict, state_dict};
 
-pub use self::describer::{Describer, MissingDecoder, SeenPhoto};
-use self::pairs::Rows;
-pub use self::pairs::{Pair, Pairs, Thumbnail, Together};
-pub use self::part::Part;
+/// What the captioner's loss L_it is called.
+pub const CAPTIONING: &str = "captioning";
+/// What the image generator's loss L_ti is called.
+pub const GENERATION: &str = "generation";
+/// What both are called, in the order in which they are told.
+pub const NAMES: [&str; 2] = [CAPTIONING, GENERATION];
 
 /// What the names of the decoders' weights begin with in a model file.
 pub const PREFIX: &str = "decoders.";
-
-/// Which decoders there are, and their sizes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DecodersConfig {
-    /// Standard deviation s of the noise on the embeddings, in training.
-    pub noise: f64,
-    /// Whether the decoders are fed a constant instead of the embeddings: a control, which shows what they owe to them.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub blind: bool,
-    /// The captioner, picture → text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub captioner: Option<CaptionerDecoder>,
-    /// The image generator, text → picture.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generator: Option<PixelCnnConfig>,
-}
-
-/// The captioner's sizes and its words.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CaptionerDecoder {
-    /// Its sizes.
-    pub sizes: CaptionerConfig,
-    /// The word pieces that it can say.
-    pub vocabulary: Vocabulary,
-}
-
-impl DecodersConfig {
-    /// Checks the sizes, which may come from a damaged or hostile file.
-    ///
-    /// # Errors
-    ///
-    /// Names the first setting that is out of range.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        let fail = |setting, problem: String| Err(ConfigError { setting, problem });
-        if !(0.0..=1e3).contains(&self.noise) {
-            return fail(
-                "decoders.noise",
-                format!("is {}, must be 0 to 1000", self.noise),
-            );
-        }
-        let mut sizes = Vec::new();
-        let mut shares = Vec::new();
-        if let Some(CaptionerDecoder { sizes: s, .. }) = &self.captioner {
-            sizes.extend([
-                ("decoders.captioner.attention", s.attention, 1 << 13),
-                ("decoders.captioner.embedding", s.embedding, 1 << 13),
-                ("decoders.captioner.hidden", s.hidden, 1 << 13),
-            ]);
-            shares.push(("decoders.captioner.dropout", s.dropout));
-        }
-        if let Some(s) = &self.generator {
-            sizes.extend([
-                ("decoders.generator.blocks", s.blocks, 64),
-                ("decoders.generator.filters", s.filters, 1 << 11),
-                ("decoders.generator.mixtures", s.mixtures, 256),
-            ]);
-            shares.push(("decoders.generator.dropout", s.dropout));
-        }
-        for (setting, value, most) in sizes {
-            if value == 0 || value > most {
-                return fail(setting, format!("is {value}, must be 1 to {most}"));
-            }
-        }
-        for (setting, share) in shares {
-            if !(0.0..1.0).contains(&share) {
-                return fail(
-                    setting,
-                    format!("is {share}, must be at least 0 and below 1"),
-                );
-            }
-        }
-        Ok(())
-    }
-}
 
 /// The decoders and the MLP that both embeddings go through.
 #[derive(Module, Debug)]
@@ -174,14 +103,14 @@ impl Decoders {
     }
 
     /// The decoders' losses pair by pair, without the attention's term. Waits for the device (native only).
-    pub fn scores(&self, encoded: &Encoded, pairs: &Pairs) -> DecoderScores {
+    pub fn scores(&self, encoded: &Encoded, batch: &DecoderBatch) -> DecoderScores {
         let read = |losses: Tensor<1>| {
             let data = losses.into_data().convert::<f32>();
             data.try_to_vec::<f32>().unwrap_or_default()
         };
         let mut scores = DecoderScores::default();
         if let Some(captioner) = &self.captioner {
-            for group in &pairs.captions {
+            for group in &batch.captions {
                 let regions = self.regions_of(encoded, &group.rows);
                 let sums = read(captioner.cross_entropies(regions, &group.tokens));
                 let counts = group.tokens.lengths().iter().copied();
@@ -191,7 +120,7 @@ impl Decoders {
             }
         }
         if let Some(generator) = &self.generator {
-            for group in &pairs.pictures {
+            for group in &batch.pictures {
                 let condition = self.condition_of(encoded, &group.rows);
                 let nats = read(generator.losses(group.pixels.clone(), condition));
                 let losses = group.samples.iter().copied().zip(nats);

@@ -10,24 +10,22 @@
 //! This crate knows tensors, text and pixels: no files, no terminal, no threads, no browser.
 //! [`Tagger`] is the one way in for inference; [`model::Muse`] is what a trainer trains.
 
-pub mod attention;
 pub mod batch;
-pub mod captioner;
 pub mod config;
-pub mod crf;
 pub mod decoders;
-mod dropout;
+pub mod describer;
+pub mod encoders;
 pub mod exchange;
 pub mod file;
-pub mod image;
-mod linear;
+pub mod heads;
+mod layers;
 pub mod load;
 pub mod model;
-pub mod pixel_cnn;
-pub mod score;
+pub mod pixels;
 pub mod tagger;
 pub mod text;
+mod validate;
 pub mod weights;
 
 pub use config::MuseConfig;
-pub use tagger::{Caption, Entity, Exchange, Request, SeenPicture, Sentiment, Tagged, Tagger};
+pub use tagger::{Caption, EncodedPicture, Entity, Exchange, Request, Sentiment, Tagged, Tagger};

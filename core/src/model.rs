@@ -4,26 +4,27 @@ use burn::module::{Module, Param};
 use burn::nn::{
     Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig,
 };
-use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Tensor, Transaction};
+use burn::tensor::{Device, ExecutionError, Tensor};
 
-use crate::batch::{Batch, PictureInput, Pictures, REGIONS, Words};
+use crate::batch::{Batch, PictureInput, Pictures};
 use crate::config::{ConfigError, MuseConfig};
-use crate::crf::Crf;
-use crate::dropout::draw;
+use crate::encoders::Encoded;
+use crate::encoders::image::{ImageEncoder, REGIONS};
+use crate::encoders::text::TextEncoder;
 use crate::exchange::{CrossTransformer, Crossed, ExchangeTrace, Stream};
-use crate::image::encoder::Cnn;
-use crate::linear::linear;
-use crate::text::bert::Bert;
+use crate::heads::{self, Heads, Logits, Losses, Outputs};
+use crate::layers::dropout::mask;
+use crate::layers::linear::linear;
+use crate::layers::readback::{Host, Numbers, Readback, Ticket};
 use crate::text::shape::WORD_SHAPES;
 
 /// MuSE, with the heads that its configuration names.
 #[derive(Module, Debug)]
 pub struct Muse {
     /// The text encoder.
-    pub text: Bert,
+    pub text: TextEncoder,
     /// The image encoder.
-    pub image: Cnn,
+    pub image: ImageEncoder,
     /// Embedding of each word's shape, added to its pieces' embeddings.
     pub word_shapes: Option<Embedding>,
     /// Of whole channels (Tompson et al. 2015, arXiv:1411.4280): neighbouring regions tell what a single one hides.
@@ -38,65 +39,23 @@ pub struct Muse {
     pub image_cls: Param<Tensor<2>>,
     /// The layers that both streams share.
     pub cross: CrossTransformer,
-    /// The entity head.
-    pub entities: Option<EntityHead>,
-    /// The sentiment head.
-    pub sentiment: Option<SentimentHead>,
+    /// The heads.
+    pub heads: Heads,
 }
 
-/// Fused rows of the words → emissions → CRF.
-#[derive(Module, Debug)]
-pub struct EntityHead {
-    fusion: Linear,
-    dropout: Dropout,
-    emissions: Linear,
-    /// The CRF over the words.
-    pub crf: Crf,
-}
-
-/// Both cls rows → classes.
-#[derive(Module, Debug)]
-pub struct SentimentHead {
-    fusion: Linear,
-    dropout: Dropout,
-    classes: Linear,
-}
-
-/// What the encoders give.
-#[derive(Clone, Debug)]
-pub struct Encoded {
-    /// T_e `[B, N, d]`.
-    pub text: Tensor<3>,
-    /// I_e `[B, 64, d]`, or `[B, 1, d]` when no sample has a picture.
-    pub image: Tensor<3>,
-}
-
-/// What a forward pass gives. B samples, W words, K tags.
+/// What a forward pass gives.
 pub struct Output {
-    /// `[B, W, K]`; `None` without an entity head or without any word.
-    pub emissions: Option<Tensor<3>>,
-    /// Logits `[B, classes]`; `None` without a sentiment head.
-    pub sentiment: Option<Tensor<2>>,
+    /// What the heads give.
+    pub heads: Outputs,
     /// For each layer what the exchange did in the text and in the image stream.
     pub trace: Vec<[ExchangeTrace; 2]>,
 }
 
-/// The parts of L_task; each a mean over the samples that carry the label, `[1]`.
-#[derive(Clone, Debug, Default)]
-pub struct Losses {
-    /// CRF negative log-likelihood of a sentence.
-    pub entities: Option<Tensor<1>>,
-    /// Cross-entropy of a post.
-    pub sentiment: Option<Tensor<1>>,
-}
-
-/// What a forward pass gives, read back to the host, for each sample of the batch.
+/// What a forward pass gives, read back to the host.
 #[derive(Clone, Debug, Default)]
 pub struct Predictions {
-    /// Row-major `[words, K]`, one for each sample; each empty without an entity head.
-    pub emissions: Vec<Vec<f32>>,
-    /// Logits, one row for each sample; empty without a sentiment head.
-    pub sentiment: Vec<Vec<f32>>,
+    /// What the heads gave, for each sample.
+    pub logits: Logits,
     /// What each layer's exchange saw and did, for each sample; empty unless it was asked for.
     pub trace: Vec<Vec<[TraceRow; 2]>>,
 }
@@ -118,7 +77,7 @@ impl Muse {
     /// When `config` contradicts itself (see [`MuseConfig::validate`]).
     pub fn new(config: &MuseConfig, device: &Device) -> Result<Self, ConfigError> {
         config.validate()?;
-        let d = config.text.hidden_size;
+        let d = config.text.width();
         // Kaiming-normal with fan-in d.
         let row = || {
             let normal = Initializer::Normal {
@@ -127,12 +86,9 @@ impl Muse {
             };
             normal.init([1, d], device)
         };
-        let dropout = || DropoutConfig::new(config.fusion_dropout).init();
-        let tags = config.tags.len();
-        let classes = config.classes.len();
         Ok(Self {
-            text: Bert::new(&config.text, device),
-            image: Cnn::new(config.image.encoder, device),
+            text: TextEncoder::new(&config.text, device),
+            image: ImageEncoder::new(config.image.encoder, device),
             word_shapes: config.word_shapes.then(|| {
                 // Zero: at first the pretrained encoder sees what it was trained on.
                 EmbeddingConfig::new(WORD_SHAPES, d)
@@ -144,18 +100,8 @@ impl Muse {
             absent: row(),
             text_cls: row(),
             image_cls: row(),
-            cross: CrossTransformer::new(&config.exchange, d, device).silent(device),
-            entities: (tags > 0).then(|| EntityHead {
-                fusion: LinearConfig::new(2 * d, d).init(device),
-                dropout: dropout(),
-                emissions: LinearConfig::new(d, tags).init(device),
-                crf: Crf::new(tags, device),
-            }),
-            sentiment: (classes > 0).then(|| SentimentHead {
-                fusion: LinearConfig::new(2 * d, d).init(device),
-                dropout: dropout(),
-                classes: LinearConfig::new(d, classes).init(device),
-            }),
+            cross: CrossTransformer::new(&config.exchange, d, device).zero_init_residuals(device),
+            heads: Heads::new(config, device),
         })
     }
 
@@ -166,14 +112,8 @@ impl Muse {
 
     /// The heads' part of [`Self::forward`].
     pub fn heads(&self, batch: &Batch, crossed: Crossed) -> Output {
-        let emissions = match (&self.entities, &batch.words) {
-            (Some(head), Some(words)) => Some(head.forward(&crossed, words, batch.size)),
-            _ => None,
-        };
-        let sentiment = self.sentiment.as_ref().map(|head| head.forward(&crossed));
         Output {
-            emissions,
-            sentiment,
+            heads: self.heads.forward(&crossed, batch.words.as_ref()),
             trace: crossed.trace,
         }
     }
@@ -211,11 +151,11 @@ impl Muse {
         self.cross.forward(
             Stream {
                 rows: with_cls(&self.text_cls, text),
-                copies: batch.text_copies.clone(),
+                multiplicities: batch.text_multiplicities.clone(),
             },
             Stream {
                 rows: with_cls(&self.image_cls, image),
-                copies: batch.image_copies.clone(),
+                multiplicities: batch.image_multiplicities.clone(),
             },
         )
     }
@@ -233,8 +173,8 @@ impl Muse {
         }; // [M, 64, C]
         let [pictures, _, channels] = regions.dims();
         let shape = [pictures, 1, channels];
-        let regions = match draw(&self.image_dropout, shape, &absent.device()) {
-            Some(kept) => regions * kept,
+        let regions = match mask(&self.image_dropout, shape, &absent.device()) {
+            Some(mask) => regions * mask,
             None => regions,
         };
         let regions = linear(&self.projection, regions);
@@ -243,40 +183,32 @@ impl Muse {
 
     /// The parts of L_task for a batch and its output.
     pub fn losses(&self, batch: &Batch, output: &Output) -> Losses {
-        let entities = match (&self.entities, &output.emissions, &batch.words, &batch.tags) {
-            (Some(head), Some(emissions), Some(words), Some(tags)) => {
-                let likelihood = head.crf.log_likelihood(
-                    emissions.clone(),
-                    tags.target.clone(),
-                    words.mask.clone(),
-                );
-                Some((likelihood * tags.carried.clone()).sum().neg() / tags.count as f32)
-            }
-            _ => None,
-        };
-        let sentiment = match (&output.sentiment, &batch.sentiment) {
-            (Some(logits), Some(classes)) => {
-                let likelihood = log_softmax(logits.clone(), 1) * classes.target.clone();
-                Some(likelihood.sum().neg() / classes.count as f32)
-            }
-            _ => None,
-        };
-        Losses {
-            entities,
-            sentiment,
-        }
+        let words = batch.words.as_ref();
+        self.heads.losses(&output.heads, &batch.targets, words)
     }
 
     /// Runs the model and waits for its answers.
-    pub fn predict(&self, batch: &Batch) -> Predictions {
+    ///
+    /// # Errors
+    ///
+    /// When the device fails.
+    pub fn predict(&self, batch: &Batch) -> Result<Predictions, ExecutionError> {
         self.predict_encoded(batch, self.encode(batch))
     }
 
     /// [`Self::predict`] from what the encoders gave.
-    pub fn predict_encoded(&self, batch: &Batch, encoded: Encoded) -> Predictions {
+    ///
+    /// # Errors
+    ///
+    /// When the device fails.
+    pub fn predict_encoded(
+        &self,
+        batch: &Batch,
+        encoded: Encoded,
+    ) -> Result<Predictions, ExecutionError> {
         let output = self.heads(batch, self.cross(batch, encoded));
-        let (transaction, shape) = Self::read(batch, output, false);
-        Predictions::from_data(batch, shape, transaction.execute())
+        let (readback, pending) = output.register(false);
+        Ok(pending.take(readback.execute()?, batch))
     }
 
     /// Runs the model; the answers are awaited, as WebGPU requires. `trace` asks for the exchange's trace too.
@@ -288,147 +220,68 @@ impl Muse {
         &self,
         batch: &Batch,
         trace: bool,
-    ) -> Result<Predictions, burn::tensor::ExecutionError> {
-        let output = self.forward(batch);
-        let (transaction, shape) = Self::read(batch, output, trace);
-        let data = transaction.execute_async().await?;
-        Ok(Predictions::from_data(batch, shape, data))
-    }
-
-    /// Registers what is to be read, all at once: a GPU is waited for once.
-    fn read(batch: &Batch, output: Output, trace: bool) -> (Transaction, ReadShape) {
-        let mut transaction = Transaction::default();
-        let mut shape = ReadShape::default();
-        if let Some(emissions) = output.emissions {
-            let [_, words, tags] = emissions.dims();
-            debug_assert_eq!(Some(words), batch.words.as_ref().map(|w| w.width));
-            shape.emissions = Some([words, tags]);
-            transaction = transaction.register(emissions);
-        }
-        if let Some(logits) = output.sentiment {
-            shape.sentiment = Some(logits.dims()[1]);
-            transaction = transaction.register(logits);
-        }
-        if trace {
-            for stream in output.trace.into_iter().flatten() {
-                shape
-                    .trace
-                    .push((stream.scores.dims()[1], stream.chosen.is_some()));
-                transaction = transaction.register(stream.scores);
-                if let Some(chosen) = stream.chosen {
-                    transaction = transaction.register(chosen);
-                }
-            }
-        }
-        (transaction, shape)
+    ) -> Result<Predictions, ExecutionError> {
+        let (readback, pending) = self.forward(batch).register(trace);
+        Ok(pending.take(readback.execute_async().await?, batch))
     }
 }
 
-#[derive(Default)]
-struct ReadShape {
-    /// `[W, K]`
-    emissions: Option<[usize; 2]>,
-    /// The classes.
-    sentiment: Option<usize>,
-    /// For each layer and stream its rows, and whether it exchanged.
-    trace: Vec<(usize, bool)>,
+/// An output on its way to the host.
+struct Pending {
+    heads: heads::Pending,
+    /// For each layer the scores, and what was chosen.
+    trace: Vec<[(Ticket, Option<Ticket>); 2]>,
+}
+
+impl Output {
+    fn register(self, trace: bool) -> (Readback, Pending) {
+        let mut readback = Readback::default();
+        let heads = self.heads.register(&mut readback);
+        let trace = self.trace.into_iter().filter(|_| trace);
+        let trace = trace.map(|layer| {
+            layer.map(|stream| {
+                let scores = readback.push(stream.scores);
+                (scores, stream.chosen.map(|chosen| readback.push(chosen)))
+            })
+        });
+        let trace = trace.collect();
+        (readback, Pending { heads, trace })
+    }
+}
+
+impl Pending {
+    fn take(self, mut numbers: Numbers, batch: &Batch) -> Predictions {
+        let words = batch.words.as_ref();
+        let logits = self.heads.take(&mut numbers, words, batch.size);
+        let layers: Vec<[(Host, Option<Host>); 2]> = (self.trace.into_iter())
+            .map(|layer| {
+                layer.map(|(scores, chosen)| {
+                    let chosen = chosen.map(|chosen| numbers.take(chosen));
+                    (numbers.take(scores), chosen)
+                })
+            })
+            .collect();
+        let row = |sample: usize, (scores, chosen): &(Host, Option<Host>)| TraceRow {
+            scores: scores.row(sample).to_vec(),
+            chosen: chosen.as_ref().map(|chosen| chosen.row(sample).to_vec()),
+        };
+        let samples = if layers.is_empty() { 0 } else { batch.size };
+        let trace = (0..samples).map(|sample| {
+            let layers = layers.iter();
+            let rows = layers.map(|layer| layer.each_ref().map(|stream| row(sample, stream)));
+            rows.collect()
+        });
+        Predictions {
+            logits,
+            trace: trace.collect(),
+        }
+    }
 }
 
 impl Predictions {
     /// Adds the predictions of the samples that follow.
     pub fn append(&mut self, mut next: Self) {
-        self.emissions.append(&mut next.emissions);
-        self.sentiment.append(&mut next.sentiment);
+        self.logits.append(next.logits);
         self.trace.append(&mut next.trace);
-    }
-
-    fn from_data(batch: &Batch, shape: ReadShape, data: Vec<burn::tensor::TensorData>) -> Self {
-        let mut data = data
-            .into_iter()
-            .map(|d| d.convert::<f32>().try_to_vec::<f32>().unwrap_or_default());
-        let mut predictions = Self {
-            emissions: vec![Vec::new(); batch.size],
-            sentiment: Vec::new(),
-            trace: Vec::new(),
-        };
-        if let (Some([width, tags]), Some(words)) = (shape.emissions, &batch.words) {
-            let rows = data.next().unwrap_or_default();
-            predictions.emissions = rows
-                .chunks(width * tags)
-                .zip(&words.counts)
-                .map(|(row, count)| row[..count * tags].to_vec())
-                .collect();
-        }
-        if let Some(classes) = shape.sentiment {
-            let rows = data.next().unwrap_or_default();
-            predictions.sentiment = rows.chunks(classes).map(<[f32]>::to_vec).collect();
-        }
-        if !shape.trace.is_empty() {
-            let streams: Vec<Vec<TraceRow>> = shape
-                .trace
-                .iter()
-                .map(|&(rows, exchanged)| {
-                    let scores = data.next().unwrap_or_default();
-                    let chosen = exchanged.then(|| data.next().unwrap_or_default());
-                    trace_rows(&scores, chosen.as_deref(), rows)
-                })
-                .collect();
-            predictions.trace = (0..batch.size)
-                .map(|sample| {
-                    let (layers, _) = streams.as_chunks::<2>();
-                    layers
-                        .iter()
-                        .map(|layer| layer.each_ref().map(|stream| stream[sample].clone()))
-                        .collect()
-                })
-                .collect();
-        }
-        predictions
-    }
-}
-
-/// One row for each sample, of values that lie one after the other.
-fn trace_rows(scores: &[f32], chosen: Option<&[f32]>, rows: usize) -> Vec<TraceRow> {
-    scores
-        .chunks(rows)
-        .enumerate()
-        .map(|(sample, scores)| TraceRow {
-            scores: scores.to_vec(),
-            chosen: chosen.map(|all| all[sample * rows..(sample + 1) * rows].to_vec()),
-        })
-        .collect()
-}
-
-impl EntityHead {
-    /// Emissions `[B, W, K]` from the rows of each word's first piece and of the region with the same index.
-    fn forward(&self, crossed: &Crossed, words: &Words, size: usize) -> Tensor<3> {
-        let rows = |stream: &Tensor<3>, index: &burn::tensor::Tensor<1, burn::tensor::Int>| {
-            let d = stream.dims()[2];
-            stream
-                .clone()
-                .reshape([-1, d as i32])
-                .select(0, index.clone())
-        };
-        let pairs = Tensor::cat(
-            vec![
-                rows(&crossed.text, &words.text_rows),
-                rows(&crossed.image, &words.region_rows),
-            ],
-            1,
-        ); // [B·W, 2d]
-        let fused = self.dropout.forward(linear(&self.fusion, pairs));
-        let emissions = self.emissions.forward(fused);
-        let tags = emissions.dims()[1];
-        emissions.reshape([size, words.width, tags])
-    }
-}
-
-impl SentimentHead {
-    /// Logits `[B, classes]`.
-    fn forward(&self, crossed: &Crossed) -> Tensor<2> {
-        let cls = |stream: &Tensor<3>| stream.clone().narrow(1, 0, 1).squeeze_dim::<2>(1);
-        let pair = Tensor::cat(vec![cls(&crossed.text), cls(&crossed.image)], 1);
-        let fused = self.dropout.forward(linear(&self.fusion, pair));
-        self.classes.forward(fused)
     }
 }

@@ -2,7 +2,6 @@
 
 mod answer;
 mod exchange;
-mod labeller;
 
 use std::sync::Arc;
 
@@ -11,23 +10,22 @@ use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 
 use crate::batch::{Batch, Example, Picture};
 use crate::config::MuseConfig;
-use crate::crf::Decoder;
 use crate::file::ModelFile;
-use crate::image::pixels::{Pixels, prepare};
+use crate::heads::{Answer, Labeller};
 use crate::load::LoadError;
 use crate::model::{Muse, Predictions};
-use crate::score::spans;
+use crate::pixels::{Pixels, prepare};
 use crate::text::splitter::{Word, split};
 use crate::text::tokenizer::{TextTokenizer, Window};
 
-pub use answer::{Entity, Sentiment, Tagged};
+pub use crate::heads::entities::Entity;
+pub use crate::heads::sentiment::Sentiment;
+pub use answer::Tagged;
 pub use exchange::{Exchange, ExchangedLayer, ExchangedToken, Margins};
-pub use labeller::Labeller;
-use labeller::{parameters, softmax};
 
 /// Windows that run through the model together: enough to fill a GPU, few enough that a caption of any length fits into
 /// memory.
-const TOGETHER: usize = 64;
+const BATCH_SIZE: usize = 64;
 
 /// A caption to tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,18 +45,18 @@ pub struct Request {
     pub picture: Option<Pixels>,
 }
 
-/// A picture that [`Tagger::see`] has put through the image encoder: it can go with any number of captions.
+/// A picture that [`Tagger::encode_picture`] has put through the image encoder: it can go with any number of captions.
 #[derive(Clone, Debug)]
-pub struct SeenPicture(Arc<Picture>);
+pub struct EncodedPicture(Arc<Picture>);
 
-impl SeenPicture {
+impl EncodedPicture {
     /// Waits until the device has done its part, without blocking.
     ///
     /// # Errors
     ///
     /// When the device fails.
     pub async fn ready(&self) -> Result<(), TaggerError> {
-        if let Picture::Seen(regions) = self.0.as_ref() {
+        if let Picture::Encoded(regions) = self.0.as_ref() {
             // A device runs its work in order: one number read means that all of it is there.
             let number = regions.as_ref().clone().slice([0..1, 0..1, 0..1]);
             number.into_data_async().await?;
@@ -102,8 +100,8 @@ impl Tagger {
     /// When the bytes are not a model file of this format version, or are damaged.
     pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self, TaggerError> {
         let (model, config, tokenizer) = load(bytes, device)?;
-        let data = parameters(&model).try_execute()?;
-        Ok(Self::assemble(model, config, tokenizer, data, device))
+        let labeller = Labeller::new(&model.heads, &config)?;
+        Ok(Self::assemble(model, config, tokenizer, labeller, device))
     }
 
     /// Loads a model file onto a device without ever blocking on it.
@@ -113,8 +111,8 @@ impl Tagger {
     /// As [`Self::from_bytes`].
     pub async fn from_bytes_async(bytes: &[u8], device: &Device) -> Result<Self, TaggerError> {
         let (model, config, tokenizer) = load(bytes, device)?;
-        let data = parameters(&model).execute_async().await?;
-        Ok(Self::assemble(model, config, tokenizer, data, device))
+        let labeller = Labeller::new_async(&model.heads, &config).await?;
+        Ok(Self::assemble(model, config, tokenizer, labeller, device))
     }
 
     /// From a model in memory, as a trainer has it.
@@ -128,22 +126,22 @@ impl Tagger {
         tokenizer: TextTokenizer,
         device: &Device,
     ) -> Result<Self, TaggerError> {
-        let data = parameters(&model).try_execute()?;
-        Ok(Self::assemble(model, config, tokenizer, data, device))
+        let labeller = Labeller::new(&model.heads, &config)?;
+        Ok(Self::assemble(model, config, tokenizer, labeller, device))
     }
 
     fn assemble(
         model: Muse,
         config: MuseConfig,
         tokenizer: TextTokenizer,
-        data: Vec<TensorData>,
+        labeller: Labeller,
         device: &Device,
     ) -> Self {
         Self {
-            labeller: Labeller::assemble(&config, data),
             model,
             config,
             tokenizer,
+            labeller,
             device: device.clone(),
         }
     }
@@ -175,15 +173,15 @@ impl Tagger {
     /// [`TaggerError::NotFinite`].
     pub fn tag_batch(&self, requests: &[Request]) -> Result<Vec<Tagged>, TaggerError> {
         let mut reading = Reading::of(self.prepare(requests));
-        for group in reading.prepared.examples.chunks(TOGETHER) {
-            let predictions = self.model.predict(&self.batch(group));
+        for group in reading.prepared.examples.chunks(BATCH_SIZE) {
+            let predictions = self.model.predict(&self.batch(group))?;
             reading.predictions.append(sound(predictions)?);
         }
         Ok(self.decode(reading))
     }
 
     /// Puts a picture through the image encoder.
-    pub fn see(&self, pixels: &Pixels) -> SeenPicture {
+    pub fn encode_picture(&self, pixels: &Pixels) -> EncodedPicture {
         let preparation = &self.config.image.preparation;
         let input = TensorData::new(
             prepare(pixels, preparation),
@@ -193,11 +191,11 @@ impl Tagger {
             .model
             .image
             .regions(Tensor::from_data(input, &self.device));
-        SeenPicture(Arc::new(Picture::Seen(Box::new(regions))))
+        EncodedPicture(Arc::new(Picture::Encoded(Box::new(regions))))
     }
 
     /// Cuts captions into windows, which [`Self::read_some`] reads; [`Self::decode`] does the rest.
-    pub fn begin(&self, requests: &[(Caption, Option<SeenPicture>)]) -> Reading {
+    pub fn begin(&self, requests: &[(Caption, Option<EncodedPicture>)]) -> Reading {
         let mut prepared = Prepared::default();
         for (caption, picture) in requests {
             self.add(
@@ -238,12 +236,12 @@ impl Tagger {
     /// As [`Self::read_some`].
     pub async fn read_async(
         &self,
-        requests: &[(Caption, Option<SeenPicture>)],
+        requests: &[(Caption, Option<EncodedPicture>)],
         exchange: bool,
     ) -> Result<Reading, TaggerError> {
         let mut reading = self.begin(requests);
         while reading.done() < reading.windows() {
-            self.read_some(&mut reading, TOGETHER, exchange).await?;
+            self.read_some(&mut reading, BATCH_SIZE, exchange).await?;
         }
         Ok(reading)
     }
@@ -310,18 +308,21 @@ impl Tagger {
                         caption.pictured,
                     )
                 });
-                let (emissions, logits) = self.labeller.join(&caption.windows, &predictions, range);
-                let (tags, entities) = match &self.labeller.decoder {
-                    Some(decoder) => self.entities(decoder, &emissions, &caption),
-                    None => Default::default(),
-                };
+                let Answer {
+                    tags,
+                    entities,
+                    sentiment,
+                } = self.labeller.answer(
+                    &caption.windows,
+                    &predictions.logits,
+                    range,
+                    (&caption.text, &caption.words),
+                );
                 Tagged {
                     tags,
                     entities,
                     // Of nothing there is no sentiment.
-                    sentiment: (caption.pictured || !caption.words.is_empty())
-                        .then(|| self.sentiment(&logits))
-                        .flatten(),
+                    sentiment: sentiment.filter(|_| caption.pictured || !caption.words.is_empty()),
                     exchange,
                     pieces: caption.windows.iter().map(|w| w.encoded.pieces.len()).sum(),
                     windows: caption.windows.len(),
@@ -329,50 +330,6 @@ impl Tagger {
                 }
             })
             .collect()
-    }
-
-    fn entities(
-        &self,
-        decoder: &Decoder,
-        emissions: &[f32],
-        caption: &PreparedCaption,
-    ) -> (Vec<String>, Vec<Entity>) {
-        let (path, _) = decoder.viterbi(emissions);
-        let tags: Vec<String> = path.iter().map(|&t| self.config.tags[t].clone()).collect();
-        let posterior = decoder.posterior(emissions);
-        let scalars: Vec<char> = caption.text.chars().collect();
-        let entities = spans(&tags)
-            .into_iter()
-            .map(|span| {
-                let inside = format!("I-{}", span.kind);
-                let continues = self.config.tags.iter().position(|t| *t == inside);
-                let (start, end) = (
-                    caption.words[span.first].start,
-                    caption.words[span.last].end,
-                );
-                Entity {
-                    score: posterior.span(span.first, &path[span.first..=span.last], continues)
-                        as f32,
-                    text: scalars[start..end].iter().collect(),
-                    start,
-                    end,
-                    first_word: span.first,
-                    last_word: span.last,
-                    kind: span.kind,
-                }
-            })
-            .collect();
-        (tags, entities)
-    }
-
-    fn sentiment(&self, logits: &[f32]) -> Option<Sentiment> {
-        let shares = softmax(logits);
-        let best = (0..shares.len()).max_by(|&a, &b| shares[a].total_cmp(&shares[b]))?;
-        Some(Sentiment {
-            label: self.config.classes[best].clone(),
-            score: shares[best],
-            probabilities: self.config.classes.iter().cloned().zip(shares).collect(),
-        })
     }
 }
 
@@ -398,14 +355,13 @@ impl Reading {
 
     /// Windows that the model has read.
     pub fn done(&self) -> usize {
-        self.predictions.emissions.len()
+        self.predictions.logits.len()
     }
 }
 
 /// The predictions, if all of their scores are numbers.
 fn sound(predictions: Predictions) -> Result<Predictions, TaggerError> {
-    let rows = predictions.emissions.iter().chain(&predictions.sentiment);
-    match rows.flatten().all(|score| score.is_finite()) {
+    match predictions.logits.are_finite() {
         true => Ok(predictions),
         false => Err(TaggerError::NotFinite),
     }

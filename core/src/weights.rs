@@ -1,9 +1,9 @@
-//! Weights by name: into a model, out of a model, and from the encoders that others have published.
+//! Weights by name: into a model and out of it.
 //!
 //! Loading is strict. The whole set is compared with the module before any tensor is made, and everything that is
 //! missing, unexpected or of another shape is reported at once, under the name that the file gives it.
 
-mod foreign;
+pub(crate) mod foreign;
 #[cfg(test)]
 mod tests;
 
@@ -17,9 +17,6 @@ use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use thiserror::Error;
 
 use self::foreign::Foreign;
-use crate::config::CnnKind;
-use crate::image::encoder::Cnn;
-use crate::text::bert::Bert;
 
 /// One tensor on the host, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -173,8 +170,8 @@ pub fn state_dict<M: Module>(module: &M) -> StateDict {
         fn enter_module(&mut self, name: &str, container_type: &str) {
             self.path.enter(name, container_type);
         }
-        fn exit_module(&mut self, _name: &str, container_type: &str) {
-            self.path.exit(container_type);
+        fn exit_module(&mut self, name: &str, container_type: &str) {
+            self.path.exit(name, container_type);
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let data = param.val().into_data();
@@ -202,59 +199,12 @@ pub fn state_dict<M: Module>(module: &M) -> StateDict {
 /// # Errors
 /// [`WeightsError::Mismatch`] unless names and shapes are exactly those of the module.
 pub fn apply_state<M: Module>(module: M, state: StateDict) -> Result<M, WeightsError> {
-    load(module, "the model", state, Foreign::same)
+    load(module, "the model", state, |path| Foreign::plain(path))
 }
 
-/// Loads a Hugging Face BERT: with or without the `bert.` prefix, `gamma`/`beta` or `weight`/`bias` for the
-/// normalisations; the heads that such files carry (pooler, `cls.*`, classifiers) and `position_ids` are left out.
-///
-/// # Errors
-/// [`WeightsError::Mismatch`], in the file's names.
-pub fn load_bert(model: Bert, dict: StateDict) -> Result<Bert, WeightsError> {
-    const UNUSED: [&str; 4] = ["pooler.", "cls.", "classifier.", "qa_outputs."];
-    let mut state = StateDict::new();
-    let mut problems = Vec::new();
-    for (name, tensor) in dict {
-        let name = name.strip_prefix("bert.").unwrap_or(&name);
-        if UNUSED.iter().any(|head| name.starts_with(head)) || name.ends_with("position_ids") {
-            continue;
-        }
-        let name = match name.rsplit_once('.') {
-            Some((module, "gamma")) => format!("{module}.weight"),
-            Some((module, "beta")) => format!("{module}.bias"),
-            _ => name.to_owned(),
-        };
-        if state.insert(name.clone(), tensor).is_some() {
-            problems.push(Problem::Twice { name });
-        }
-    }
-    if !problems.is_empty() {
-        let module = "BERT".to_owned();
-        return Err(WeightsError::Mismatch { module, problems });
-    }
-    load(model, "BERT", state, Foreign::bert)
-}
-
-/// Loads torchvision's names into a ResNet, `efficientnet_lite_pytorch`'s into an EfficientNet-Lite0. The classifier
-/// and the counters of the normalisations are left out.
-///
-/// # Errors
-/// [`WeightsError::Mismatch`], in the file's names.
-pub fn load_cnn(cnn: Cnn, kind: CnnKind, mut dict: StateDict) -> Result<Cnn, WeightsError> {
-    let classifier = match kind {
-        CnnKind::EfficientnetLite0 => "_fc.",
-        _ => "fc.",
-    };
-    dict.retain(|name, _| !name.starts_with(classifier) && !name.ends_with(".num_batches_tracked"));
-    let foreign = match kind {
-        CnnKind::EfficientnetLite0 => Foreign::efficientnet,
-        _ => Foreign::resnet,
-    };
-    load(cnn, &format!("{kind:?}"), dict, foreign)
-}
-
-/// The strict loader: compares first, then puts the tensors in.
-fn load<M: Module>(
+/// The strict loader: compares first, then puts the tensors in. `what` is what errors call the module, and `foreign` says
+/// where in the file a parameter of it is.
+pub(crate) fn load<M: Module>(
     module: M,
     what: &str,
     mut dict: StateDict,
@@ -307,8 +257,9 @@ fn load<M: Module>(
     Ok(module.map(&mut Writer { path, state }))
 }
 
-/// Path and shape of every float parameter, in the module's order. Initialises nothing.
-fn layout<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
+/// Path and shape of every float parameter, in the module's order, under the names that [`state_dict`] gives. Initialises
+/// nothing.
+pub fn layout<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
     struct Layout {
         path: Path,
         parameters: Vec<(String, Vec<usize>)>,
@@ -317,8 +268,8 @@ fn layout<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
         fn enter_module(&mut self, name: &str, container_type: &str) {
             self.path.enter(name, container_type);
         }
-        fn exit_module(&mut self, _name: &str, container_type: &str) {
-            self.path.exit(container_type);
+        fn exit_module(&mut self, name: &str, container_type: &str) {
+            self.path.exit(name, container_type);
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let shape = param.lazy_shape().as_slice().to_vec();
@@ -343,8 +294,8 @@ impl ModuleMapper for Writer {
         self.path.enter(name, container_type);
     }
 
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.path.exit(container_type);
+    fn exit_module(&mut self, name: &str, container_type: &str) {
+        self.path.exit(name, container_type);
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -359,21 +310,25 @@ impl ModuleMapper for Writer {
 }
 
 /// Where a traversal stands. burn reports an enum's variant as a step of its own; it is left out, as it would tie the
-/// names in a model file to those of our types.
+/// names in a model file to those of our types. So is the field that holds a model's heads, each of which has a name.
 #[derive(Default)]
 struct Path(Vec<String>);
 
 impl Path {
     fn enter(&mut self, name: &str, container_type: &str) {
-        if !container_type.starts_with("Enum:") {
+        if Self::is_named(name, container_type) {
             self.0.push(name.to_owned());
         }
     }
 
-    fn exit(&mut self, container_type: &str) {
-        if !container_type.starts_with("Enum:") {
+    fn exit(&mut self, name: &str, container_type: &str) {
+        if Self::is_named(name, container_type) {
             self.0.pop();
         }
+    }
+
+    fn is_named(name: &str, container_type: &str) -> bool {
+        !container_type.starts_with("Enum:") && (name, container_type) != ("heads", "Struct:Muse")
     }
 
     fn join(&self) -> String {

@@ -13,14 +13,13 @@ use criterion::{Criterion, SamplingMode};
 use muse::train::config::LossWeights;
 use muse::train::decode::learn;
 use muse::train::workers::Workers;
-use muse_core::batch::Example;
-use muse_core::captioner::{CaptionerConfig, Vocabulary};
+use muse_core::decoders::captioner::{CaptionerConfig, Vocabulary};
+use muse_core::decoders::generator::{Chance, PixelCnn, PixelCnnConfig, SIDE};
 use muse_core::decoders::{
-    CaptionerDecoder, Decoders, DecodersConfig, Pair, Pairs, Thumbnail, Together,
+    CaptionerDecoder, DecoderBatch, DecoderTarget, Decoders, DecodersConfig, MicrobatchSize,
+    Thumbnail,
 };
-use muse_core::model::Encoded;
-use muse_core::pixel_cnn::{Chance, PixelCnn, PixelCnnConfig, SIDE};
-use muse_core::text::tokenizer::EncodedText;
+use muse_core::encoders::Encoded;
 
 /// Pictures and captions of a batch.
 const BATCH: usize = 40;
@@ -86,9 +85,9 @@ fn learning(
         text: rows(1),
         image: rows(REGIONS),
     };
-    let examples: Vec<Example> = (0..BATCH).map(example).collect();
-    let pairs = Pairs::new(&examples, &sizes, Together::CPU, &device).expect("pairs");
-    let parts = decoders.parts(&encoded, &pairs);
+    let targets: Vec<Option<DecoderTarget>> = (0..BATCH).map(target).map(Some).collect();
+    let batch = DecoderBatch::new(&targets, &sizes, MicrobatchSize::CPU, &device).expect("targets");
+    let microbatches = decoders.microbatches(&encoded, &batch);
     let weights = LossWeights {
         captioning: 1.0,
         generation: 1.0,
@@ -102,17 +101,12 @@ fn learning(
         .warm_up_time(Duration::from_secs(3))
         .measurement_time(Duration::from_secs(12));
     group.bench_function("forward and backward", |bencher| {
-        bencher.iter(|| black_box(learn(&decoders, &parts, &weights, &workers)).gradients);
+        bencher.iter(|| black_box(learn(&decoders, &microbatches, &weights, &workers)).gradients);
     });
     group.finish();
 }
 
-fn example(place: usize) -> Example {
-    let text = EncodedText {
-        pieces: vec![1, 2, 3],
-        shapes: vec![0; 3],
-        first_pieces: vec![1],
-    };
+fn target(place: usize) -> DecoderTarget {
     let words = (1..TOKENS - 1).map(|at| (4 + (613 * place + 31 * at) % 3990) as u32);
     // Noise: a linear congruential generator's upper bits.
     let mut state = place as u32;
@@ -120,12 +114,10 @@ fn example(place: usize) -> Example {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
     });
-    let mut example = Example::unlabelled(text, None);
-    example.pair = Some(Pair {
+    DecoderTarget {
         tokens: Some(std::iter::once(1).chain(words).chain([2]).collect()),
         thumbnail: Thumbnail::from_bytes(noise.collect()).map(Arc::new),
-    });
-    example
+    }
 }
 
 /// Pictures painted from caches, beside the full pass that each of a picture's pixels would take without them.

@@ -18,18 +18,25 @@ use burn::train::TrainStep;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode};
 use half::f16;
-use muse::train::config::{TextSection, TrainConfig};
+use muse::train::config::{TextSection, TrainConfig, TrainSection};
 use muse::train::decode::learn;
 use muse::train::feed::StepInput;
 use muse::train::freeze;
-use muse::train::learner::{Trainee, optimizer, schedule};
+use muse::train::learner::{Settings, Trainee, optimizer, schedule};
 use muse::train::workers::Workers;
-use muse_core::batch::{Batch, Example, Picture, REGIONS};
-use muse_core::captioner::Vocabulary;
-use muse_core::config::{BertConfig, MuseConfig};
-use muse_core::decoders::{Decoders, DecodersConfig, Pair, Pairs, Thumbnail, Together};
-use muse_core::exchange::{Copies, CrossTransformer, Crossed, Stream, scores};
-use muse_core::model::{Encoded, Muse};
+use muse_core::batch::{Batch, Example, Picture};
+use muse_core::config::MuseConfig;
+use muse_core::decoders::captioner::Vocabulary;
+use muse_core::decoders::{
+    DecoderBatch, DecoderTarget, Decoders, DecodersConfig, MicrobatchSize, Thumbnail,
+};
+use muse_core::encoders::Encoded;
+use muse_core::encoders::image::REGIONS;
+use muse_core::encoders::text::{BertConfig, TextEncoderConfig};
+use muse_core::exchange::{CrossTransformer, Crossed, Multiplicities, Stream, scores};
+use muse_core::heads::Labels;
+use muse_core::heads::sentiment::Label;
+use muse_core::model::Muse;
 use muse_core::text::tokenizer::EncodedText;
 
 const POSTS: usize = 40;
@@ -141,8 +148,9 @@ fn parts(bench: &mut Bench) {
     let muse = Muse::new(&model, &inner).expect("the configuration");
     let muse = freeze(&config, muse.train().set_require_grad(true)).expect("the stages");
     let examples = examples(&model);
+    let targets = targets();
     let batch = Batch::new(&examples, &model, 0, &device);
-    let d = model.text.hidden_size;
+    let d = model.text.width();
     let random = |shape: [usize; 3]| {
         Tensor::<3>::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad()
     };
@@ -177,12 +185,10 @@ fn parts(bench: &mut Bench) {
         |()| muse.projection.forward(regions.clone()).sum().backward(),
     );
 
-    let theta = model.exchange.theta;
-    let copies = |n: usize| Copies::new(&vec![vec![1.0; 1 + n]; POSTS], theta, &device);
     let streams = || {
         [PIECES, REGIONS].map(|n| Stream {
             rows: random([POSTS, 1 + n, d]),
-            copies: copies(n),
+            multiplicities: Multiplicities::new(&vec![vec![1.0; 1 + n]; POSTS], &device),
         })
     };
     let cross = |cross: &CrossTransformer, [text, image]: [Stream; 2]| {
@@ -214,27 +220,16 @@ fn parts(bench: &mut Bench) {
             3,
         )
     };
-    let exchanging = || {
-        let [text, image] = streams();
-        (text, weights(PIECES), image, weights(REGIONS))
-    };
-    bench.part(
-        "exchange alone",
-        exchanging,
-        |(text, text_weights, image, image_weights)| {
-            let (mut text_rows, mut image_rows) = (text.rows, image.rows);
-            for _ in 0..layers {
-                let text_scores = scores(text_weights.clone());
-                let image_scores = scores(image_weights.clone());
-                let [text_done, image_done] = muse.cross.exchange(
-                    (text_rows, &text_scores, &text.copies),
-                    (image_rows, &image_scores, &image.copies),
-                );
-                (text_rows, image_rows) = (text_done.0, image_done.0);
-            }
-            (text_rows.sum() + image_rows.sum()).backward()
-        },
-    );
+    let exchanging = || (streams(), [PIECES, REGIONS].map(weights));
+    bench.part("exchange alone", exchanging, |(mut streams, weights)| {
+        let quotas = muse.cross.quotas(&streams);
+        for _ in 0..layers {
+            let scores = weights.clone().map(scores);
+            (streams, _) = muse.cross.exchange(streams, &scores, &quotas);
+        }
+        let [text, image] = streams.map(|stream| stream.rows.sum());
+        (text + image).backward()
+    });
 
     let crossed = || Crossed {
         text: random([POSTS, 1 + PIECES, d]),
@@ -243,10 +238,11 @@ fn parts(bench: &mut Bench) {
     };
     bench.part("heads, CRF and losses", crossed, |crossed| {
         let losses = muse.losses(&batch, &muse.heads(&batch, crossed));
-        let [Some(entities), Some(sentiment)] = [losses.entities, losses.sentiment] else {
-            unreachable!("the batch has both labels");
-        };
-        (entities + sentiment).backward()
+        let sum = losses
+            .into_iter()
+            .map(|(_, loss)| loss)
+            .reduce(|a, b| a + b);
+        sum.expect("the batch has both labels").backward()
     });
 
     let sizes = model.decoders.clone().expect("decoders");
@@ -255,7 +251,6 @@ fn parts(bench: &mut Bench) {
         .set_require_grad(true);
     let mut weighted = config.train.clone();
     (weighted.weights.captioning, weighted.weights.generation) = (0.5, 0.5);
-    let workers = || Workers::new(rayon::current_num_threads()).expect("threads");
     let encoded = || Encoded {
         text: random([POSTS, PIECES, d]),
         image: random([POSTS, REGIONS, d]),
@@ -263,21 +258,20 @@ fn parts(bench: &mut Bench) {
     let side_by_side = workers();
     for (name, captioner) in [("captioner", true), ("image generator", false)] {
         // One decoder's pairs at a time, so that the other has nothing to do.
-        let pairs = examples.iter().cloned().map(|mut example| {
-            let pair = example.pair.as_mut().expect("a pair");
+        let mut targets = targets.clone();
+        for target in targets.iter_mut().flatten() {
             match captioner {
-                true => pair.thumbnail = None,
-                false => pair.tokens = None,
+                true => target.thumbnail = None,
+                false => target.tokens = None,
             }
-            example
-        });
-        let pairs: Vec<Example> = pairs.collect();
-        let pairs = Pairs::new(&pairs, &sizes, Together::CPU, &device).expect("pairs");
+        }
+        let batch = DecoderBatch::new(&targets, &sizes, MicrobatchSize::CPU, &device);
+        let batch = batch.expect("targets");
         bench.part(name, encoded, |encoded| {
-            let parts = decoders.parts(&encoded, &pairs);
-            let decoded = learn(&decoders, &parts, &weighted.weights, &side_by_side);
+            let microbatches = decoders.microbatches(&encoded, &batch);
+            let decoded = learn(&decoders, &microbatches, &weighted.weights, &side_by_side);
             (
-                decoded.carrier.expect("a part").backward(),
+                decoded.surrogate.expect("a microbatch").backward(),
                 decoded.gradients,
             )
         });
@@ -285,15 +279,15 @@ fn parts(bench: &mut Bench) {
 
     let whole = StepInput {
         examples: examples.clone(),
+        targets,
         seed: 1,
     };
-    let all = Trainee::new(
-        (muse.clone(), Some(decoders)),
+    let all = trainee(
+        muse.clone(),
+        Some(decoders),
         model.clone(),
         &weighted,
-        0,
         &device,
-        (Together::CPU, workers()),
     );
     bench.part(
         "forward and backward with decoders",
@@ -304,14 +298,7 @@ fn parts(bench: &mut Bench) {
     let mut model = model;
     model.decoders = None;
     let input = whole;
-    let trainee = Trainee::new(
-        (muse, None),
-        model,
-        &config.train,
-        0,
-        &device,
-        (Together::CPU, workers()),
-    );
+    let trainee = trainee(muse, None, model, &config.train, &device);
     let mut optimizer = optimizer(&trainee, &config.train, &device);
     let mut rates = schedule(&config, 1_000_000).expect("the rates");
     // The gradients of one step do for all: their values make no difference to the time.
@@ -361,7 +348,7 @@ fn settings() -> TrainConfig {
     let mut config = TrainConfig::load(&path, &[]).expect("the configuration");
     config.model.text = TextSection {
         folder: None,
-        sizes: Some(BertConfig {
+        sizes: Some(TextEncoderConfig::Bert(BertConfig {
             vocab_size: 30522,
             hidden_size: 384,
             num_hidden_layers: 6,
@@ -372,7 +359,7 @@ fn settings() -> TrainConfig {
             layer_norm_eps: 1e-12,
             hidden_dropout_prob: 0.1,
             attention_probs_dropout_prob: 0.1,
-        }),
+        })),
     };
     config
 }
@@ -405,31 +392,58 @@ fn examples(model: &MuseConfig) -> Vec<Example> {
                     .map(|at| f16::from_f32((post + at) as f32 % 7.0 / 7.0))
                     .collect(),
             ))),
-            tags: Some(
-                (0..WORDS)
-                    .map(|word| (post + word) % model.tags.len())
-                    .collect(),
-            ),
-            sentiment: Some(
-                (0..model.classes.len())
-                    .map(|class| f32::from(u8::from(class == post % model.classes.len())))
-                    .collect(),
-            ),
-            pair: Some(Pair {
-                // As long as a plain caption of a photo.
-                tokens: Some(
-                    std::iter::once(1)
-                        .chain((0..CAPTION).map(|at| (3 + 31 * (post + at)) as u32 % TOKENS as u32))
-                        .chain([2])
-                        .collect(),
-                ),
-                thumbnail: Thumbnail::from_bytes(
-                    (0..Thumbnail::LENGTH)
-                        .map(|at| ((at + 7 * post) % 256) as u8)
-                        .collect(),
-                )
-                .map(Arc::new),
-            }),
+            labels: labels(model, post),
         })
         .collect()
+}
+
+/// Entities and a sentiment.
+fn labels(model: &MuseConfig, post: usize) -> Labels {
+    let (tags, classes) = (model.tags.len(), model.classes.len());
+    let class = post % classes;
+    Labels {
+        entities: Some((0..WORDS).map(|word| (post + word) % tags).collect()),
+        sentiment: Some(Label {
+            class,
+            target: (0..classes)
+                .map(|other| f32::from(u8::from(other == class)))
+                .collect(),
+        }),
+    }
+}
+
+/// Captions as long as plain ones of a photo, and pictures.
+fn targets() -> Vec<Option<DecoderTarget>> {
+    let target = |post: usize| {
+        let words = (0..CAPTION).map(|at| (3 + 31 * (post + at)) as u32 % TOKENS as u32);
+        let bytes = (0..Thumbnail::LENGTH).map(|at| ((at + 7 * post) % 256) as u8);
+        Some(DecoderTarget {
+            tokens: Some(std::iter::once(1).chain(words).chain([2]).collect()),
+            thumbnail: Thumbnail::from_bytes(bytes.collect()).map(Arc::new),
+        })
+    };
+    (0..POSTS).map(target).collect()
+}
+
+fn workers() -> Workers {
+    Workers::new(rayon::current_num_threads()).expect("threads")
+}
+
+fn trainee(
+    muse: Muse,
+    decoders: Option<Decoders>,
+    config: MuseConfig,
+    train: &TrainSection,
+    device: &Device,
+) -> Trainee {
+    let settings = Settings {
+        config,
+        weights: train.weights.clone(),
+        clip: train.clip,
+        pad: 0,
+        device: device.clone(),
+        microbatch: MicrobatchSize::CPU,
+        workers: Arc::new(workers()),
+    };
+    Trainee::new(muse, decoders, settings)
 }

@@ -177,7 +177,7 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let result = match command {
-        Command::Train(options) => train::run(options),
+        Command::Train(options) => train::run(&options),
         #[cfg(feature = "studies")]
         Command::Study(study) => study.run(),
         Command::Tag(options) => tag::run(options),

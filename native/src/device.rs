@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use burn::tensor::wgpu::WgpuInitError;
 use burn::tensor::{Device, DeviceKind, DeviceType};
 use clap::ValueEnum;
-use muse_core::decoders::Together;
+use muse_core::decoders::MicrobatchSize;
 
 use crate::output;
 
@@ -46,7 +46,7 @@ pub struct Chosen {
     /// busy; a GPU is busy by itself.
     pub workers: usize,
     /// How many pairs a decoder best learns from at a time.
-    pub together: Together,
+    pub microbatch: MicrobatchSize,
 }
 
 impl fmt::Display for Chosen {
@@ -100,7 +100,7 @@ fn cpu() -> Chosen {
         batch_size: 4,
         // As many as Flex would share its operations among.
         workers: rayon::current_num_threads().min(MAX_WORKERS),
-        together: Together::CPU,
+        microbatch: MicrobatchSize::CPU,
     }
 }
 
@@ -155,6 +155,6 @@ fn open(kind: DeviceKind) -> anyhow::Result<Chosen> {
         description: format!("GPU ({})", name.as_deref().unwrap_or("unnamed")),
         batch_size: 32,
         workers: 1,
-        together: Together::GPU,
+        microbatch: MicrobatchSize::GPU,
     })
 }

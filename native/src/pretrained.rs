@@ -7,14 +7,14 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use burn_store::pytorch_reader::{DType, PytorchReader, Tensor};
 use half::{bf16, f16};
-use muse_core::config::BertConfig;
+use muse_core::encoders::text::TextEncoderConfig;
 use muse_core::text::tokenizer::TextTokenizer;
 use muse_core::weights::{NamedTensor, StateDict, read_safetensors};
 
 /// A pretrained text encoder.
-pub struct BertFolder {
+pub struct PretrainedText {
     /// From `config.json`.
-    pub config: BertConfig,
+    pub config: TextEncoderConfig,
     /// From `model.safetensors`, under the names it has there.
     pub state: StateDict,
     /// From `tokenizer.json`.
@@ -26,23 +26,23 @@ pub struct BertFolder {
 /// # Errors
 ///
 /// When one of the three is missing, damaged, or not that of a BERT, or the tokenizer has pieces beyond the embedding.
-pub fn read_bert_folder(folder: &Path) -> Result<BertFolder> {
+pub fn read_text_encoder(folder: &Path) -> Result<PretrainedText> {
     let within = |name: &str| folder.join(name).display().to_string();
     let name = "config.json";
-    let config: BertConfig = serde_json::from_slice(&read_within(folder, name)?)
+    let config: TextEncoderConfig = serde_json::from_slice(&read_within(folder, name)?)
         .with_context(|| format!("{} is not that of a BERT", within(name)))?;
     let tokenizer = read_tokenizer(folder)?;
     ensure!(
-        (tokenizer.largest_id() as usize) < config.vocab_size,
+        (tokenizer.largest_id() as usize) < config.vocabulary(),
         "{} has a piece of number {}, but by its config.json the encoder knows {} pieces, counted from 0; the two files are \
          not of one model",
         within("tokenizer.json"),
         tokenizer.largest_id(),
-        config.vocab_size
+        config.vocabulary()
     );
     let name = "model.safetensors";
     let state = read_safetensors(&read_within(folder, name)?).with_context(|| within(name))?;
-    Ok(BertFolder {
+    Ok(PretrainedText {
         config,
         state,
         tokenizer,
@@ -186,10 +186,10 @@ mod tests {
     #[test]
     fn an_incomplete_text_encoder_says_what_is_missing() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let text = message(read_bert_folder(folder.path()));
+        let text = message(read_text_encoder(folder.path()));
         assert!(text.contains("config.json"), "{text}");
         std::fs::write(folder.path().join("config.json"), "{}").expect("the file is written");
-        let text = message(read_bert_folder(folder.path()));
+        let text = message(read_text_encoder(folder.path()));
         assert!(text.contains("is not that of a BERT"), "{text}");
         assert!(text.contains("vocab_size"), "{text}");
     }
@@ -199,18 +199,19 @@ mod tests {
     fn a_tokenizer_of_another_encoder_is_refused() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let tokenizer = muse_tests::tiny_tokenizer(&["word"]);
-        let mut config = muse_tests::tiny_config(tokenizer.vocab_size() - 1).text;
+        let TextEncoderConfig::Bert(mut sizes) =
+            muse_tests::tiny_config(tokenizer.vocab_size() - 1).text;
         let put = |name: &str, text: String| {
             std::fs::write(folder.path().join(name), text).expect("the file is written");
         };
         put("tokenizer.json", tokenizer.json());
-        for (sizes, said) in [(0, "not of one model"), (1, "model.safetensors")] {
-            config.vocab_size += sizes;
+        for (more, said) in [(0, "not of one model"), (1, "model.safetensors")] {
+            sizes.vocab_size += more;
             put(
                 "config.json",
-                serde_json::to_string(&config).expect("plain data"),
+                serde_json::to_string(&sizes).expect("plain data"),
             );
-            let text = message(read_bert_folder(folder.path()));
+            let text = message(read_text_encoder(folder.path()));
             assert!(text.contains(said), "{text}");
         }
     }

@@ -11,6 +11,7 @@ pub mod epochs;
 pub mod feed;
 pub mod folder;
 pub mod gallery;
+pub mod gradients;
 pub mod learner;
 pub mod losses;
 pub mod progress;
@@ -28,24 +29,23 @@ use burn::module::{Module, ParamGroup};
 use burn::tensor::Device;
 use burn::train::logger::InMemoryMetricLogger;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
-use muse_core::MuseConfig;
 use muse_core::model::Muse;
 
 use self::checkpoint::{AtomicCheckpointer, KeepTwo, PARTS};
 use self::config::{TrainConfig, Tune};
+use self::corpus::{Corpus, Samples};
 use self::epochs::Epochs;
-use self::feed::{PhotoNoise, TrainFeed, ValidFeed};
+use self::feed::{TrainFeed, ValidFeed};
 use self::folder::RunFolder;
 use self::gallery::Gallery;
 use self::learner::Trainee;
 use self::progress::Bar;
-use self::report::{MetricsFile, ValidSet};
+use self::report::MetricsFile;
 use self::start::Start;
 use self::workers::Workers;
 use crate::data::cache::FeatureCache;
 use crate::data::views::View;
-use crate::data::{Sample, read_source};
-use crate::device::DeviceChoice;
+use crate::device::{Chosen, DeviceChoice};
 use crate::output::tell;
 
 /// What `muse train` was asked for.
@@ -94,93 +94,34 @@ impl Options {
 ///
 /// When the configuration, the data, the pretrained weights or the run's folder cannot be used, or the disk fails; what a
 /// run has saved until then stays whole.
-pub fn run(options: Options) -> anyhow::Result<()> {
+pub fn run(options: &Options) -> anyhow::Result<()> {
     let config = TrainConfig::load(&options.config, &options.overrides)?;
     let (folder, saved) = RunFolder::open(&options.out, &config, options.resume)?;
-    let done = saved.last().copied().unwrap_or(0);
-    let asked = options.init.clone();
-    let asked = asked.or_else(|| config.model.init.as_ref().map(|path| config.path(path)));
-    let init = folder.init(asked.as_deref());
+    let named = config.model.init.as_ref().map(|path| config.path(path));
+    let asked = options.init.clone().or(named);
     let chosen = options.device.open()?;
-    let device = chosen.device.clone().autodiff();
 
-    let train = read_sources(&config, &config.data.train)?;
-    let valid = read_sources(&config, &config.data.valid)?;
-    let samples = || train.iter().flat_map(|(_, samples)| samples);
-    corpus::check_labels(samples(), &config.train.weights)?;
-    let Start {
-        muse,
-        decoders,
-        config: model,
-        tokenizer,
-    } = Start::new(
-        init,
-        &config,
-        &samples().collect::<Vec<_>>(),
-        &chosen.device,
-    )?;
-
-    let prepare = |sets: Vec<(String, Vec<Sample>)>| -> anyhow::Result<_> {
-        let mut posts = Vec::new();
-        let mut ranges = Vec::new();
-        for (title, samples) in sets {
-            let first = posts.len();
-            posts.extend(corpus::prepare(samples, &title, &model, &tokenizer)?);
-            ranges.push(ValidSet {
-                title,
-                posts: first..posts.len(),
-            });
-        }
-        Ok((posts, ranges))
-    };
-    let (mut train_posts, _) = prepare(train)?;
+    let samples = Samples::read(&config)?;
+    let init = folder.init(asked.as_deref());
+    let start = Start::new(init, &config, &samples.training(), &chosen.device)?;
+    let mut corpus = Corpus::prepare(samples, &config.train, &start.config, &start.tokenizer)?;
+    let train = &config.train;
     targets::adjust(
-        &mut train_posts,
-        config.train.label_smoothing,
-        config.train.class_balance,
+        &mut corpus.train,
+        train.label_smoothing,
+        train.class_balance,
     );
-    let (valid_posts, sets) = prepare(valid)?;
+    let gallery = Arc::new(open_gallery(&config, &start, &chosen.device)?);
+    fill(&gallery, &corpus.pictures(train.photo_views), &config)?;
 
-    let workers = config.train.workers.max(1);
-    let gallery = Arc::new(open_gallery(&config, &model, &muse, &chosen.device)?);
-    let strays = corpus::pictures(&train_posts);
-    ensure!(
-        config.train.stray_photos == 0.0 || !strays.is_empty(),
-        "train.stray_photos is {}, but the training data has no photo; set it to 0 or add a source with photos",
-        config.train.stray_photos
-    );
-    let views = 0..config.train.photo_views;
-    let whole = corpus::pictures(train_posts.iter().chain(&valid_posts));
-    let pictures: Vec<(PathBuf, View)> = (strays.iter())
-        .flat_map(|path| views.clone().skip(1).map(|view| (path.clone(), View(view))))
-        .chain(whole.into_iter().map(|path| (path, View::WHOLE)))
-        .collect();
-    if !pictures.is_empty() {
-        gallery.check_room(pictures.len(), &config.cache);
-        let bar = progress::bar(pictures.len(), "pictures");
-        bar.set_prefix("features");
-        gallery.fill(&pictures, workers, &bar)?;
-        bar.finish_and_clear();
-    }
-
-    let feed = Arc::new(TrainFeed::new(
-        train_posts,
-        strays,
-        PhotoNoise {
-            stray: config.train.stray_photos,
-            withheld: config.train.withheld_photos,
-            views: config.train.photo_views,
-        },
-        Arc::clone(&gallery),
-        (config.train.batch_size, workers, config.seed),
-    ));
-    let steps = feed.steps();
-    let total = steps * config.train.epochs;
+    let valid = Arc::new(corpus.valid);
+    let valid_feed = ValidFeed::new(Arc::clone(&valid), Arc::clone(&gallery), train);
+    let feed = Arc::new(TrainFeed::new(corpus.train, gallery, &config));
+    let (done, steps) = (saved.last().copied().unwrap_or(0), feed.steps());
+    let total = steps * train.epochs;
     if done >= total {
-        tell(format_args!(
-            "this run is complete: {}",
-            folder.best.display()
-        ));
+        let best = folder.best.display();
+        tell(format_args!("this run is complete: {best}"));
         return Ok(());
     }
     ensure!(
@@ -189,56 +130,112 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         folder.best.display()
     );
 
-    // Loaded weights carry no gradients; here they do, where they are wanted.
-    let muse = freeze(&config, muse.train().set_require_grad(true))?;
-    let decoders = decoders.map(|decoders| decoders.train().set_require_grad(true));
-    let trainee = Trainee::new(
-        (muse, decoders),
-        model.clone(),
-        &config.train,
-        tokenizer.pad(),
-        &device,
-        (chosen.together, Workers::new(chosen.workers)?),
-    );
+    let (model, tokenizer) = (start.config.clone(), start.tokenizer.clone());
+    let learner = new_learner(start, &config, &chosen, total)?;
     if done > 0 {
-        checkpoint::verify(&folder.checkpoints, done, &trainee)?;
+        checkpoint::verify(&folder.checkpoints, done, &learner.model())?;
     }
-    let optimizer = learner::optimizer(&trainee, &config.train, &device);
-    let schedule = learner::schedule(&config, total)?;
-    let valid_posts = Arc::new(valid_posts);
-    let valid_feed = Arc::new(ValidFeed::new(
-        Arc::clone(&valid_posts),
-        gallery,
-        config.train.batch_size,
-        workers,
-    ));
-
     folder.begin(asked.as_deref())?;
-    let bar = progress::bar(total, "steps");
-    bar.set_position(done as u64);
-    bar.reset_eta();
-    let failure = Arc::new(Mutex::new(None));
     let epochs = Epochs {
-        feed: Arc::clone(&feed),
+        feed,
         done,
-        posts: valid_posts,
-        sets,
+        posts: valid,
+        sets: corpus.sets,
         config: model,
         tokenizer,
-        weights: config.train.weights.clone(),
+        weights: train.weights.clone(),
         best: folder.best.clone(),
         checkpoints: folder.checkpoints.clone(),
         metrics: Mutex::new(MetricsFile::open(&folder.metrics, done / steps)?),
-        bar: bar.clone(),
-        failure: Arc::clone(&failure),
+        bar: progress::bar(total, "steps"),
+        failure: Arc::default(),
     };
+    launch(options, train.epochs, epochs, valid_feed, learner, saved)
+}
+
+fn open_gallery(config: &TrainConfig, start: &Start, device: &Device) -> anyhow::Result<Gallery> {
+    let folder = config.path(&config.cache.folder);
+    let cache = FeatureCache::open(folder, config.cache.limit_mb.saturating_mul(1 << 20))?;
+    let image = &start.config.image;
+    let gallery = match config.model.image.tune {
+        Tune::Frozen => Gallery::features(
+            start.muse.image.clone().valid(),
+            image.clone(),
+            cache,
+            device.clone(),
+        ),
+        Tune::Last(_) | Tune::Whole => Gallery::pixels(image.preparation.clone(), cache),
+    };
+    let decoders = start.config.decoders.as_ref();
+    Ok(gallery.with_thumbnails(decoders.is_some_and(|d| d.generator.is_some())))
+}
+
+/// Computes the features that are not kept yet.
+fn fill(
+    gallery: &Gallery,
+    pictures: &[(PathBuf, View)],
+    config: &TrainConfig,
+) -> anyhow::Result<()> {
+    if !pictures.is_empty() {
+        gallery.check_room(pictures.len(), &config.cache);
+        let bar = progress::bar(pictures.len(), "pictures");
+        bar.set_prefix("features");
+        gallery.fill(pictures, config.train.workers.max(1), &bar)?;
+        bar.finish_and_clear();
+    }
+    Ok(())
+}
+
+/// The model with its optimiser, and the rates of `total` steps.
+fn new_learner(
+    start: Start,
+    config: &TrainConfig,
+    chosen: &Chosen,
+    total: usize,
+) -> anyhow::Result<Learner<Trainee>> {
+    let device = chosen.device.clone().autodiff();
+    // Loaded weights carry no gradients; here they do, where they are wanted.
+    let muse = freeze(config, start.muse.train().set_require_grad(true))?;
+    let decoders = start
+        .decoders
+        .map(|decoders| decoders.train().set_require_grad(true));
+    let settings = learner::Settings {
+        config: start.config,
+        weights: config.train.weights.clone(),
+        clip: config.train.clip,
+        pad: start.tokenizer.pad(),
+        device: device.clone(),
+        microbatch: chosen.microbatch,
+        workers: Arc::new(Workers::new(chosen.workers)?),
+    };
+    let trainee = Trainee::new(muse, decoders, settings);
+    let optimizer = learner::optimizer(&trainee, &config.train, &device);
+    let schedule = learner::schedule(config, total)?;
+    Ok(Learner::new(trainee, optimizer, schedule))
+}
+
+/// Trains until all epochs are done, or one is interrupted or fails; says which.
+fn launch(
+    options: &Options,
+    num_epochs: usize,
+    epochs: Epochs,
+    valid: ValidFeed,
+    learner: Learner<Trainee>,
+    saved: Vec<usize>,
+) -> anyhow::Result<()> {
     let interrupter = Interrupter::new();
     stop_on_ctrl_c(&interrupter)?;
-    let checkpointer = |part| AtomicCheckpointer::new(&folder.checkpoints, PARTS[part]);
-    let mut training = SupervisedTraining::new(&options.out, feed, valid_feed)
-        .num_epochs(config.train.epochs)
+    let (feed, failure) = (Arc::clone(&epochs.feed), Arc::clone(&epochs.failure));
+    let (best, bar, done) = (epochs.best.clone(), epochs.bar.clone(), epochs.done);
+    bar.set_position(done as u64);
+    bar.reset_eta();
+    let steps = feed.steps();
+    let checkpointer = |part| AtomicCheckpointer::new(&epochs.checkpoints, PARTS[part]);
+    let checkpointers = (checkpointer(0), checkpointer(1), checkpointer(2));
+    let mut training = SupervisedTraining::new(&options.out, feed, Arc::new(valid))
+        .num_epochs(num_epochs)
         .with_training_strategy(TrainingStrategy::Custom(Arc::new(epochs)))
-        .with_custom_checkpointers(checkpointer(0), checkpointer(1), checkpointer(2))
+        .with_custom_checkpointers(checkpointers.0, checkpointers.1, checkpointers.2)
         .with_checkpointing_strategy(KeepTwo::after(saved))
         .with_metric_logger(InMemoryMetricLogger::default())
         .with_application_logger(None)
@@ -246,68 +243,34 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         .renderer(Box::new(Bar::new(bar, steps, interrupter)));
     if done > 0 {
         training = training.checkpoint(done);
+        let total = steps * num_epochs;
         tell(format_args!("going on after step {done} of {total}"));
     } else {
-        let epochs = config.train.epochs;
-        tell(format_args!("training: {epochs} epochs of {steps} steps"));
+        tell(format_args!(
+            "training: {num_epochs} epochs of {steps} steps"
+        ));
     }
-    let result = training.launch(Learner::new(trainee, optimizer, schedule));
+    let result = training.launch(learner);
     drop(result.renderer);
 
-    if let Some(error) = failure
+    let failure = failure
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .take()
-    {
+        .take();
+    if let Some(error) = failure {
         return Err(error);
     }
     if let Some(error) = result.error {
         bail!("{error}");
     }
-    match result.interrupted {
-        Some(_) => bail!(
+    if result.interrupted.is_some() {
+        bail!(
             "interrupted; what was learned is saved, go on with: {}",
             options.again()
-        ),
-        None => {
-            tell(format_args!("the best model: {}", folder.best.display()));
-            Ok(())
-        }
+        );
     }
-}
-
-fn read_sources(
-    config: &TrainConfig,
-    sources: &[crate::data::Source],
-) -> anyhow::Result<Vec<(String, Vec<Sample>)>> {
-    sources
-        .iter()
-        .map(|source| Ok((source.title(), read_source(source, &config.base)?)))
-        .collect()
-}
-
-fn open_gallery(
-    config: &TrainConfig,
-    model: &MuseConfig,
-    muse: &Muse,
-    device: &Device,
-) -> anyhow::Result<Gallery> {
-    let folder = config.path(&config.cache.folder);
-    let cache = FeatureCache::open(folder, config.cache.limit_mb.saturating_mul(1 << 20))?;
-    let draws = model
-        .decoders
-        .as_ref()
-        .is_some_and(|d| d.generator.is_some());
-    let gallery = match config.model.image.tune {
-        Tune::Frozen => Gallery::features(
-            muse.image.clone().valid(),
-            model.image.clone(),
-            cache,
-            device.clone(),
-        ),
-        Tune::Last(_) | Tune::Whole => Gallery::pixels(model.image.preparation.clone(), cache),
-    };
-    Ok(gallery.with_thumbnails(draws))
+    tell(format_args!("the best model: {}", best.display()));
+    Ok(())
 }
 
 /// Takes the gradients off what of the image encoder is not trained.

@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 pub use image::ImageFormat;
 use image::{Rgb, RgbImage};
-use muse_core::config::{BertConfig, CnnKind, ExchangeConfig, ImageConfig, MuseConfig};
+use muse_core::config::MuseConfig;
+use muse_core::encoders::image::{CnnKind, ImageEncoderConfig};
+use muse_core::encoders::text::{BertConfig, TextEncoderConfig};
+use muse_core::exchange::{ExchangeConfig, ExchangeRule};
 use muse_core::file::{ModelFile, Precision};
 use muse_core::model::Muse;
 use muse_core::text::tokenizer::TextTokenizer;
@@ -69,7 +72,7 @@ pub fn tiny_config(pieces: usize) -> MuseConfig {
     let mut preparation = encoder.default_preparation();
     preparation.size = 64;
     MuseConfig {
-        text: BertConfig {
+        text: TextEncoderConfig::Bert(BertConfig {
             vocab_size: pieces,
             hidden_size: 32,
             num_hidden_layers: 1,
@@ -80,8 +83,8 @@ pub fn tiny_config(pieces: usize) -> MuseConfig {
             layer_norm_eps: 1e-12,
             hidden_dropout_prob: 0.1,
             attention_probs_dropout_prob: 0.1,
-        },
-        image: ImageConfig {
+        }),
+        image: ImageEncoderConfig {
             encoder,
             preparation,
             dropout: 0.0,
@@ -94,7 +97,7 @@ pub fn tiny_config(pieces: usize) -> MuseConfig {
             theta: 0.1,
             first_layer: 0,
             last_layer: 1,
-            replace_only: false,
+            rule: ExchangeRule::Add,
         },
         fusion_dropout: 0.5,
         word_shapes: true,
@@ -140,8 +143,8 @@ fn rig(state: &mut StateDict) {
     for (from, to) in steps {
         transitions[place(from) * TAGS.len() + place(to)] = SURE;
     }
-    // A new model's exchange is silent: its layers add nothing yet.
-    let silent: Vec<String> = state
+    // A new model's exchange adds nothing yet.
+    let zeros: Vec<String> = state
         .iter()
         .filter(|(name, tensor)| {
             name.starts_with("cross.")
@@ -150,7 +153,7 @@ fn rig(state: &mut StateDict) {
         })
         .map(|(name, _)| name.clone())
         .collect();
-    for name in silent {
+    for name in zeros {
         set(state, &name, |at| 0.2 * (0.37 * at as f32).sin());
     }
     set(state, "entities.crf.start", |at| start[at]);

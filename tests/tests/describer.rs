@@ -3,11 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use muse_core::captioner::{CaptionerConfig, Captions, Vocabulary};
-use muse_core::decoders::{CaptionerDecoder, Decoders, DecodersConfig, Describer, Thumbnail};
+use muse_core::decoders::captioner::{CaptionerConfig, Captions, Vocabulary};
+use muse_core::decoders::generator::{PixelCnnConfig, SIDE, to_unit};
+use muse_core::decoders::{CaptionerDecoder, Decoders, DecodersConfig, Thumbnail};
+use muse_core::describer::Describer;
 use muse_core::file::Precision;
-use muse_core::image::pixels::{Pixels, decode};
-use muse_core::pixel_cnn::{PixelCnnConfig, SIDE, to_unit};
+use muse_core::pixels::{Pixels, decode};
 use muse_core::text::splitter::split;
 use muse_tests::{ImageFormat, picture, tiny_model};
 
@@ -40,7 +41,7 @@ fn describer(blind: bool) -> Describer {
     };
     let device = Device::flex();
     device.seed(3);
-    let decoders = Decoders::new(&config, model.config.text.hidden_size, &device);
+    let decoders = Decoders::new(&config, model.config.text.width(), &device);
     model.state.extend(decoders.state());
     model.config.decoders = Some(config);
     Describer::from_bytes(&model.to_bytes(Precision::F32), &device).expect("a model")
@@ -62,13 +63,14 @@ fn by_hand(describer: &Describer) -> Vec<(f32, f32)> {
     let mut losses = Vec::new();
     for color in COLORS {
         for caption in CAPTIONS {
-            let (captioner, vocabulary, regions) = describer.look(&photo(color)).expect("one");
+            let (captioner, vocabulary, regions) =
+                describer.captioning_inputs(&photo(color)).expect("one");
             let device = regions.device();
             let tokens = describer.tokens(&words(caption)).expect("a captioner");
             let captions = Captions::new(&[tokens], vocabulary.len(), &device);
             let said: f32 = captioner.cross_entropies(regions, &captions).into_scalar();
 
-            let (generator, condition) = describer.read(caption).expect("one");
+            let (generator, condition) = describer.generation_inputs(caption).expect("one");
             let thumbnail = Thumbnail::new(&photo(color));
             let pixels = thumbnail.bytes().iter().map(|&byte| to_unit(byte));
             let pixels = TensorData::new(pixels.collect::<Vec<f32>>(), [1, 3, SIDE, SIDE]);
@@ -83,7 +85,7 @@ fn by_hand(describer: &Describer) -> Vec<(f32, f32)> {
 fn by_scores(describer: &Describer) -> Vec<(f32, f32)> {
     let mut losses = Vec::new();
     for color in COLORS {
-        let seen = describer.see(&photo(color));
+        let seen = describer.encode_photo(&photo(color));
         for caption in CAPTIONS {
             let words = words(caption);
             let scores = describer.scores(&[(&words, &seen)]);
@@ -112,7 +114,9 @@ fn what_is_looked_at_and_read_is_what_training_learns_from() {
 #[test]
 fn the_probability_of_what_is_said_is_its_cross_entropy() {
     let describer = describer(false);
-    let (captioner, vocabulary, regions) = describer.look(&photo(COLORS[0])).expect("a captioner");
+    let (captioner, vocabulary, regions) = describer
+        .captioning_inputs(&photo(COLORS[0]))
+        .expect("a captioner");
     let device = regions.device();
     let said = captioner.beam_search(regions.clone(), 3, 6);
     assert!(said.iter().any(|beam| beam.ended), "{said:?}");
@@ -152,7 +156,7 @@ fn of_a_long_text_it_is_told_what_is_read() {
     assert!(read.ends_with("at") || read.ends_with('é'), "{read}");
     assert!(long.starts_with(read) && read.len() < long.len());
     let conditions = [long.as_str(), read].map(|text| {
-        let (_, condition) = describer.read(text).expect("a generator");
+        let (_, condition) = describer.generation_inputs(text).expect("a generator");
         condition.into_data().try_to_vec::<f32>().expect("floats")
     });
     assert_eq!(conditions[0], conditions[1]);

@@ -4,9 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::Device;
 use image::ImageFormat;
-use muse_core::config::ImagePreparation;
 use muse_core::file::{ModelFile, Precision};
-use muse_core::image::pixels::{Pixels, decode, prepare};
+use muse_core::pixels::{ImagePreparation, Pixels, decode, prepare};
 use muse_core::tagger::TaggerError;
 use muse_core::text::tokenizer::TextTokenizer;
 use muse_core::{Caption, MuseConfig, Request, Tagger};

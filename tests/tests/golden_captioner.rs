@@ -1,7 +1,7 @@
 //! The captioner against the original PyTorch code.
 
 use burn::tensor::Device;
-use muse_core::captioner::{Captioner, CaptionerConfig, Captions};
+use muse_core::decoders::captioner::{Captioner, CaptionerConfig, Captions};
 use muse_core::weights::{NamedTensor, StateDict, apply_state};
 use muse_tests::golden::{Golden, assert_close, device, numbers};
 
@@ -170,7 +170,7 @@ fn captioner_finds_the_same_captions_everywhere() {
     for (a, b) in here.iter().zip(&there) {
         assert_eq!(a.tokens, b.tokens);
         assert!((a.log_probability - b.log_probability).abs() < f64::from(TOLERANCE));
-        let flat = |beam: &muse_core::captioner::Beam| beam.attention.concat();
+        let flat = |beam: &muse_core::decoders::captioner::Beam| beam.attention.concat();
         assert_close("attention", &flat(a), &flat(b), TOLERANCE, |_| true);
     }
 }

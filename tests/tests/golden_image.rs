@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use muse::pretrained::read_state_dict;
-use muse_core::config::CnnKind;
-use muse_core::image::encoder::{Cnn, regions};
-use muse_core::weights::{StateDict, load_cnn};
+use muse_core::encoders::image::CnnKind;
+use muse_core::encoders::image::{ImageEncoder, regions};
+use muse_core::weights::StateDict;
 use muse_tests::golden::{Golden, assert_close, device, numbers};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
@@ -89,8 +89,10 @@ fn check_efficientnet(fixture: &str, size: usize, device: &Device) {
         weights["_fc.weight"].data.clone(),
         weights["_fc.bias"].data.clone(),
     );
-    let cnn = load_cnn(Cnn::new(kind, device), kind, weights).expect("the published weights");
-    let Cnn::EfficientNetLite0(network) = &cnn else {
+    let cnn = ImageEncoder::new(kind, device)
+        .load_published(kind, weights)
+        .expect("the published weights");
+    let ImageEncoder::EfficientNetLite0(network) = &cnn else {
         panic!("{kind:?} is not an EfficientNet")
     };
 
@@ -204,8 +206,10 @@ fn check_resnet(fixture: &str, kind: CnnKind, size: usize) {
     let learned = weights.iter().filter(|(name, _)| !name.contains("running"));
     let learned: usize = learned.map(|(_, tensor)| tensor.data.len()).sum();
     assert_eq!(Some(learned as u64), names["params"].as_u64());
-    let cnn = load_cnn(Cnn::new(kind, &device), kind, weights).expect("torchvision's names");
-    let Cnn::ResNet(network) = &cnn else {
+    let cnn = ImageEncoder::new(kind, &device)
+        .load_published(kind, weights)
+        .expect("torchvision's names");
+    let ImageEncoder::ResNet(network) = &cnn else {
         panic!("{kind:?} is not a ResNet")
     };
 

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use muse_core::config::{BertConfig, ExchangeConfig};
-use muse_core::crf::{Crf, Decoder};
-use muse_core::exchange::{Copies, CrossTransformer, Stream};
-use muse_core::text::bert::Bert;
-use muse_core::weights::{NamedTensor, StateDict, apply_state, load_bert, read_safetensors};
+use muse_core::encoders::text::{Bert, TextEncoderConfig};
+use muse_core::exchange::{CrossTransformer, ExchangeConfig, ExchangeRule, Multiplicities, Stream};
+use muse_core::heads::entities::crf::{Crf, Decoder};
+use muse_core::weights::{NamedTensor, StateDict, apply_state, read_safetensors};
 use muse_tests::golden::{Golden, assert_close, device, numbers};
 
 const TOLERANCE: f32 = 1e-4;
@@ -91,7 +90,7 @@ fn check_cross_transformer(name: &str, masks: Option<[&str; 2]>) {
         theta: 0.3,
         first_layer: 1,
         last_layer: 2,
-        replace_only: false,
+        rule: ExchangeRule::Add,
     };
     let cross = CrossTransformer::new(&config, 32, &device);
     let cross = apply_state(cross, cross_state(&golden, 4)).expect("the original's weights");
@@ -104,7 +103,7 @@ fn check_cross_transformer(name: &str, masks: Option<[&str; 2]>) {
     });
     let stream = |s: usize| Stream {
         rows: rows[s].clone(),
-        copies: Copies::new(&streams[s], config.theta, &device),
+        multiplicities: Multiplicities::new(&streams[s], &device),
     };
     let crossed = cross.forward(stream(0), stream(1));
 
@@ -312,9 +311,9 @@ fn minilm_gives_the_originals_hidden_states() {
         std::fs::read(&path)
             .unwrap_or_else(|e| panic!("{}: {e}; run cargo xtask weights", path.display()))
     };
-    let config: BertConfig = serde_json::from_slice(&read("config.json")).unwrap();
+    let TextEncoderConfig::Bert(config) = serde_json::from_slice(&read("config.json")).unwrap();
     let state = read_safetensors(&read("model.safetensors")).unwrap();
-    let bert = load_bert(Bert::new(&config, &device), state).unwrap();
+    let bert = Bert::new(&config, &device).load_published(state).unwrap();
 
     let golden = Golden::read("minilm");
     let ids: Vec<i32> = golden

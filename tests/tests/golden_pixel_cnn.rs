@@ -1,8 +1,8 @@
 //! The image generator against the original PyTorch code, and what it may know of a pixel.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use muse_core::pixel_cnn::mixture::negative_log_likelihood;
-use muse_core::pixel_cnn::{PixelCnn, PixelCnnConfig};
+use muse_core::decoders::generator::mixture::negative_log_likelihood;
+use muse_core::decoders::generator::{PixelCnn, PixelCnnConfig};
 use muse_core::weights::{NamedTensor, StateDict, apply_state};
 use muse_tests::golden::{Golden, assert_close, device, numbers};
 

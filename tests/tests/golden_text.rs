@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use muse_core::score::{EntityCounter, Mean, Prf, spans};
+use muse_core::heads::entities::{EntityCounter, spans};
+use muse_core::heads::score::{Mean, Prf};
 use muse_core::text::splitter::split;
 use muse_core::text::tokenizer::TextTokenizer;
 use serde_json::Value;

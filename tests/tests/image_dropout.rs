@@ -5,8 +5,9 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use half::f16;
-use muse_core::batch::{Batch, Example, Picture, REGIONS};
+use muse_core::batch::{Batch, Example, Picture};
 use muse_core::config::MuseConfig;
+use muse_core::encoders::image::REGIONS;
 use muse_core::model::Muse;
 use muse_tests::{tiny_config, tiny_tokenizer};
 

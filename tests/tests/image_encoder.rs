@@ -2,8 +2,8 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
-use muse_core::config::CnnKind;
-use muse_core::image::encoder::Cnn;
+use muse_core::encoders::image::CnnKind;
+use muse_core::encoders::image::ImageEncoder;
 use muse_core::weights::{NamedTensor, StateDict, apply_state, state_dict};
 use muse_tests::golden::numbers;
 
@@ -23,8 +23,8 @@ fn pictures(count: usize, size: usize, device: &Device) -> Tensor<4> {
 }
 
 /// A network whose normalisations all do something, and which is always the same.
-fn network(kind: CnnKind, device: &Device) -> Cnn {
-    let cnn = Cnn::new(kind, device);
+fn network(kind: CnnKind, device: &Device) -> ImageEncoder {
+    let cnn = ImageEncoder::new(kind, device);
     let mut state = state_dict(&cnn);
     for (name, tensor) in &mut state {
         let (middle, spread) = match (tensor.shape.len(), name.rsplit('.').next()) {
@@ -71,7 +71,7 @@ impl ModuleVisitor for Gradient<'_> {
     }
 }
 
-fn gradients(cnn: &Cnn, gradients: &Gradients) -> StateDict {
+fn gradients(cnn: &ImageEncoder, gradients: &Gradients) -> StateDict {
     let mut visitor = Gradient {
         path: Vec::new(),
         gradients,
@@ -82,7 +82,7 @@ fn gradients(cnn: &Cnn, gradients: &Gradients) -> StateDict {
 }
 
 /// Some number that depends on all regions.
-fn loss(cnn: &Cnn, device: &Device) -> Tensor<1> {
+fn loss(cnn: &ImageEncoder, device: &Device) -> Tensor<1> {
     let regions = cnn.regions(pictures(2, 64, device));
     let shape = regions.dims();
     let seed = TensorData::new(noise(shape.iter().product(), 7.5), shape);
@@ -90,7 +90,7 @@ fn loss(cnn: &Cnn, device: &Device) -> Tensor<1> {
 }
 
 /// The same, summed in f64: differences of it are taken.
-fn exact_loss(cnn: &Cnn, device: &Device) -> f64 {
+fn exact_loss(cnn: &ImageEncoder, device: &Device) -> f64 {
     let regions = numbers(cnn.regions(pictures(2, 64, device)));
     let seed = noise(regions.len(), 7.5);
     let product = |(x, seed): (&f32, f32)| f64::from(*x) * f64::from(seed);
@@ -138,7 +138,8 @@ fn gradients_agree_with_differences() {
                 for (value, g) in moved.data.iter_mut().zip(gradient) {
                     *value += (steps * step * f64::from(*g) / length) as f32;
                 }
-                let cnn = apply_state(Cnn::new(kind, &plain), state).expect("its own names");
+                let cnn =
+                    apply_state(ImageEncoder::new(kind, &plain), state).expect("its own names");
                 exact_loss(&cnn, &plain)
             };
             let slope = (at(1.0) - at(-1.0)) / (2.0 * step);
@@ -156,7 +157,7 @@ fn training_leaves_the_statistics_alone() {
         let device = Device::flex().autodiff();
         let cnn = network(kind, &device).set_require_grad(true);
         let before = state_dict(&cnn);
-        let plain = apply_state(Cnn::new(kind, &Device::flex()), before.clone());
+        let plain = apply_state(ImageEncoder::new(kind, &Device::flex()), before.clone());
         let plain = plain.expect("its own names");
         let inference = numbers(plain.regions(pictures(2, 64, &Device::flex())));
         let training = numbers(cnn.regions(pictures(2, 64, &device)));
@@ -186,7 +187,7 @@ fn a_picture_does_not_depend_on_its_batch() {
 fn stages_divide_the_network() {
     let device = Device::flex();
     for (kind, count) in [(CnnKind::EfficientnetLite0, 18), (CnnKind::Resnet50, 5)] {
-        let cnn = Cnn::new(kind, &device);
+        let cnn = ImageEncoder::new(kind, &device);
         let stages = cnn.stages();
         assert_eq!(stages.len(), count);
         let mut used = vec![false; count];

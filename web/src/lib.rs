@@ -15,9 +15,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use burn::tensor::Device;
-use muse_core::image::pixels::{self, Pixels};
+use muse_core::pixels::{self, Pixels};
 use muse_core::tagger::Reading;
-use muse_core::{Caption, SeenPicture, Tagger};
+use muse_core::{Caption, EncodedPicture, Tagger};
 use wasm_bindgen::prelude::*;
 
 use crate::answer::{Description, Timings};
@@ -88,7 +88,7 @@ impl Muse {
     pub async fn warm(&self, pieces: usize, picture: bool) -> Result<(), JsValue> {
         let caption = vec!["a".to_owned(); pieces.saturating_sub(2)];
         let seen = picture.then(|| {
-            self.tagger.see(&Pixels {
+            self.tagger.encode_picture(&Pixels {
                 width: 1,
                 height: 1,
                 rgb: vec![128; 3],
@@ -121,7 +121,7 @@ pub struct Picture(Rc<RefCell<Look>>);
 #[derive(Clone, Debug)]
 enum Look {
     Pixels(Pixels),
-    Seen(SeenPicture),
+    Encoded(EncodedPicture),
 }
 
 #[wasm_bindgen]
@@ -189,14 +189,14 @@ impl Job {
         let began = now();
         let mut pictures = self.pictures.iter().flatten();
         let unseen = pictures.find_map(|picture| match &*picture.borrow() {
-            Look::Pixels(pixels) => Some((Rc::clone(picture), self.tagger.see(pixels))),
-            Look::Seen(_) => None,
+            Look::Pixels(pixels) => Some((Rc::clone(picture), self.tagger.encode_picture(pixels))),
+            Look::Encoded(_) => None,
         });
         let Some((picture, seen)) = unseen else {
             return Ok(false);
         };
         seen.ready().await.map_err(failure::of_tagger)?;
-        picture.replace(Look::Seen(seen));
+        picture.replace(Look::Encoded(seen));
         self.timings.picture += now() - began;
         Ok(true)
     }
@@ -213,7 +213,7 @@ impl Job {
             for (caption, picture) in self.captions.iter().zip(&self.pictures) {
                 let seen = match picture.as_ref().map(|picture| picture.borrow().clone()) {
                     None => None,
-                    Some(Look::Seen(seen)) => Some(seen),
+                    Some(Look::Encoded(seen)) => Some(seen),
                     Some(Look::Pixels(_)) => {
                         return Err(failure(Code::Image, &"the picture was not looked at"));
                     }

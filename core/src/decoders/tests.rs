@@ -2,11 +2,11 @@ use std::sync::Arc;
 
 use burn::tensor::{Distribution, Tensor};
 
+use super::captioner::{CaptionerConfig, Captions, Vocabulary};
+use super::generator::PixelCnnConfig;
 use super::*;
-use crate::batch::Example;
-use crate::image::pixels::Pixels;
-use crate::pixel_cnn::SIDE;
-use crate::text::tokenizer::EncodedText;
+use crate::decoders::generator::SIDE;
+use crate::pixels::Pixels;
 
 const D: usize = 8;
 
@@ -32,37 +32,26 @@ fn config(noise: f64) -> DecodersConfig {
     }
 }
 
-fn example(pair: Option<Pair>) -> Example {
-    let text = EncodedText {
-        pieces: vec![1, 2, 3],
-        shapes: vec![0; 3],
-        first_pieces: vec![1],
-    };
-    let mut example = Example::unlabelled(text, None);
-    example.pair = pair;
-    example
-}
-
 fn thumbnail(shade: u8) -> Arc<Thumbnail> {
     let bytes = (0..Thumbnail::LENGTH).map(|at| shade.wrapping_add((at % 50) as u8));
     Arc::new(Thumbnail::from_bytes(bytes.collect()).expect("a thumbnail's length"))
 }
 
 /// Of four samples the second has a caption and a picture, the fourth a picture.
-fn pairs(device: &Device) -> Pairs {
-    let examples = [
-        example(None),
-        example(Some(Pair {
+fn pairs(device: &Device) -> DecoderBatch {
+    let targets = [
+        None,
+        Some(DecoderTarget {
             tokens: Some(vec![1, 5, 6, 2]),
             thumbnail: Some(thumbnail(10)),
-        })),
-        example(None),
-        example(Some(Pair {
+        }),
+        None,
+        Some(DecoderTarget {
             tokens: None,
             thumbnail: Some(thumbnail(90)),
-        })),
+        }),
     ];
-    Pairs::new(&examples, &config(0.0), Together::CPU, device).expect("pairs")
+    DecoderBatch::new(&targets, &config(0.0), MicrobatchSize::CPU, device).expect("pairs")
 }
 
 fn encoded(device: &Device) -> Encoded {
@@ -80,16 +69,15 @@ fn encoded(device: &Device) -> Encoded {
 }
 
 /// L_it and L_ti.
-fn losses(decoders: &Decoders, encoded: &Encoded, pairs: &Pairs) -> [Tensor<1>; 2] {
-    let parts = decoders.parts(encoded, pairs);
-    [true, false].map(|captioning| {
-        let parts = parts
+fn losses(decoders: &Decoders, encoded: &Encoded, pairs: &DecoderBatch) -> [Tensor<1>; 2] {
+    let microbatches = decoders.microbatches(encoded, pairs);
+    [CAPTIONING, GENERATION].map(|part| {
+        let own = microbatches
             .iter()
-            .filter(|part| part.is_captioning() == captioning);
-        parts
-            .map(|part| part.loss(decoders))
+            .filter(|microbatch| microbatch.part() == part);
+        own.map(|microbatch| microbatch.loss(decoders))
             .reduce(|sum, loss| sum + loss)
-            .expect("a part")
+            .expect("a microbatch")
     })
 }
 
@@ -223,34 +211,34 @@ fn hostile_sizes_are_named() {
 }
 
 #[test]
-fn parts_add_up_to_the_loss_of_the_batch() {
+fn microbatches_add_up_to_the_loss_of_the_batch() {
     let device = Device::flex();
     let (decoders, encoded) = (Decoders::new(&config(0.0), D, &device), encoded(&device));
-    let examples = [3, 1, 4, 2].map(|words| {
+    let targets = [3, 1, 4, 2].map(|words| {
         let words = std::iter::repeat_n(5, words);
-        example(Some(Pair {
+        Some(DecoderTarget {
             tokens: Some(std::iter::once(1).chain(words).chain([2]).collect()),
             thumbnail: Some(thumbnail(30)),
-        }))
+        })
     });
-    let of = |together: usize| {
-        let together = Together {
-            captions: together,
-            pictures: together,
+    let of = |size: usize| {
+        let size = MicrobatchSize {
+            captions: size,
+            pictures: size,
         };
-        let pairs = Pairs::new(&examples, &config(0.0), together, &device).expect("pairs");
+        let pairs = DecoderBatch::new(&targets, &config(0.0), size, &device).expect("pairs");
         losses(&decoders, &encoded, &pairs).map(Tensor::into_scalar::<f32>)
     };
     let whole = of(usize::MAX);
-    for together in [1, 2, 3] {
-        for (sum, whole) in of(together).into_iter().zip(whole) {
+    for size in [1, 2, 3] {
+        for (sum, whole) in of(size).into_iter().zip(whole) {
             assert!((sum - whole).abs() < 1e-5, "{sum} is not {whole}");
         }
     }
     // The captioner's loss is the one of its paper, over the whole batch.
     let captioner = decoders.captioner.as_ref().expect("a captioner");
-    let tokens = examples.map(|example| example.pair.and_then(|pair| pair.tokens).expect("tokens"));
-    let captions = crate::captioner::Captions::new(&tokens, 9, &device);
+    let tokens = targets.map(|target| target.and_then(|target| target.tokens).expect("tokens"));
+    let captions = Captions::new(&tokens, 9, &device);
     let expected: f32 = captioner
         .loss(decoders.regions(encoded.image.clone()), &captions)
         .into_scalar();

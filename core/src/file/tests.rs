@@ -1,7 +1,9 @@
 use serde_json::json;
 
 use super::*;
-use crate::config::{BertConfig, CnnKind, ExchangeConfig, ImageConfig};
+use crate::encoders::image::{CnnKind, ImageEncoderConfig};
+use crate::encoders::text::{BertConfig, TextEncoderConfig};
+use crate::exchange::{ExchangeConfig, ExchangeRule};
 
 fn tokenizer() -> TextTokenizer {
     let pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "\"é\\"];
@@ -28,7 +30,7 @@ fn tokenizer() -> TextTokenizer {
 fn config() -> MuseConfig {
     let encoder = CnnKind::Resnet18;
     MuseConfig {
-        text: BertConfig {
+        text: TextEncoderConfig::Bert(BertConfig {
             vocab_size: 6,
             hidden_size: 4,
             num_hidden_layers: 1,
@@ -39,8 +41,8 @@ fn config() -> MuseConfig {
             layer_norm_eps: 1e-12,
             hidden_dropout_prob: 0.1,
             attention_probs_dropout_prob: 0.1,
-        },
-        image: ImageConfig {
+        }),
+        image: ImageEncoderConfig {
             encoder,
             preparation: encoder.default_preparation(),
             dropout: 0.0,
@@ -53,7 +55,7 @@ fn config() -> MuseConfig {
             theta: 0.1,
             first_layer: 0,
             last_layer: 0,
-            replace_only: false,
+            rule: ExchangeRule::Add,
         },
         fusion_dropout: 0.5,
         word_shapes: true,
@@ -388,24 +390,29 @@ fn models_of_another_kind_have_no_mean() {
     assert_eq!(refused(&without), MeanError::Weights);
 }
 
+fn bert(model: &mut ModelFile) -> &mut BertConfig {
+    let TextEncoderConfig::Bert(bert) = &mut model.config.text;
+    bert
+}
+
 #[test]
 fn a_tokenizer_beyond_the_embedding_is_refused() {
     let mut model = model();
     let pieces = model.tokenizer.vocab_size();
-    model.config.text.vocab_size = pieces;
+    bert(&mut model).vocab_size = pieces;
     read(&model.to_bytes(Precision::F32));
     let refuses = |model: &ModelFile| {
-        let known = model.config.text.vocab_size;
+        let known = model.config.text.vocabulary();
         let refused = error(&model.to_bytes(Precision::F32));
         assert!(
             matches!(refused, ModelFileError::Pieces { largest, known: k } if largest as usize >= known && k == known),
             "{refused}"
         );
     };
-    model.config.text.vocab_size = pieces - 1;
+    bert(&mut model).vocab_size = pieces - 1;
     refuses(&model);
     // As many pieces as the embedding has rows, but one with a number beyond them.
-    model.config.text.vocab_size = pieces;
+    bert(&mut model).vocab_size = pieces;
     let json = model.tokenizer.json().replace("\"a\":4", "\"a\":4000");
     model.tokenizer = TextTokenizer::from_bytes(json.as_bytes()).expect("a tokenizer");
     assert_eq!(model.tokenizer.vocab_size(), pieces);

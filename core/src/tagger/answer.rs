@@ -3,38 +3,9 @@
 use serde::Serialize;
 
 use super::Exchange;
+use crate::heads::entities::Entity;
+use crate::heads::sentiment::Sentiment;
 use crate::text::splitter::Word;
-
-/// An entity of a caption.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Entity {
-    /// The type, for instance `PER`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Its text, as in the caption.
-    pub text: String,
-    /// First character, in Unicode scalars from the caption's beginning.
-    pub start: usize,
-    /// One past the last character.
-    pub end: usize,
-    /// First word.
-    pub first_word: usize,
-    /// Last word, itself included.
-    pub last_word: usize,
-    /// Posterior probability that exactly this span is an entity of this type, 0 to 1.
-    pub score: f32,
-}
-
-/// The sentiment of a post.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Sentiment {
-    /// The most probable class.
-    pub label: String,
-    /// Its probability.
-    pub score: f32,
-    /// All classes with their probabilities, in the model's order.
-    pub probabilities: Vec<(String, f32)>,
-}
 
 /// A tagged caption.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::Context;
-use muse_core::captioner::{Beam, Vocabulary};
-use muse_core::decoders::Describer;
+use muse_core::decoders::captioner::{Beam, Vocabulary};
+use muse_core::describer::Describer;
 use muse_core::text::detokenizer::{JoinedWord, sentence, words};
 use muse_core::text::tokenizer::TextTokenizer;
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let device = options.device.open()?.device;
     let describer = Describer::from_bytes(&bytes, &device).with_context(unusable)?;
     let (captioner, vocabulary, regions) = describer
-        .look(&photo)
+        .captioning_inputs(&photo)
         .with_context(|| format!("{} cannot caption", options.model.display()))?;
     let said: Vec<Said> = captioner
         .beam_search(regions, options.beams, options.max_len)

@@ -109,7 +109,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         reports.push(tally.report(title, options.resplit));
     }
     ensure!(
-        pooled.tagged + pooled.classified > 0,
+        pooled.is_scored(),
         "the data has no label that {} could be scored on (it has {} tags and {} sentiment classes)",
         options.model.display(),
         config.tags.len(),

@@ -8,8 +8,8 @@ use anyhow::{Context, ensure};
 use image::imageops::{self, FilterType};
 use image::{ImageFormat, Rgb, RgbImage};
 use muse_core::Caption;
-use muse_core::decoders::Describer;
-use muse_core::pixel_cnn::{Chance, SIDE};
+use muse_core::decoders::generator::{Chance, SIDE};
+use muse_core::describer::Describer;
 
 use super::{line, read_bytes};
 use crate::device::DeviceChoice;
@@ -68,7 +68,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let describer = Describer::from_bytes(&bytes, &device)
         .with_context(|| format!("cannot use {} as a model", options.model.display()))?;
     let (generator, condition) = describer
-        .read(&options.caption)
+        .generation_inputs(&options.caption)
         .with_context(|| format!("{} cannot imagine", options.model.display()))?;
 
     warn_of_the_rest(&describer, &options.caption);

@@ -4,14 +4,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
-use muse_core::captioner::Vocabulary;
+use burn::tensor::Device;
 use muse_core::config::MuseConfig;
-use muse_core::decoders::{Decoders, DecodersConfig};
+use muse_core::decoders::captioner::Vocabulary;
+use muse_core::decoders::{Decoders, DecodersConfig, PREFIX};
+use muse_core::exchange::ExchangeRule;
 use muse_core::file::ModelFile;
 use muse_core::model::Muse;
+use muse_core::weights::layout;
 use safetensors::{Dtype, SafeTensors};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::read_bytes;
@@ -91,28 +93,6 @@ fn part_of(name: &str) -> String {
     }
 }
 
-/// Counts weights without making them: parameters that nobody has looked at yet know their shape.
-#[derive(Default)]
-struct Counter {
-    path: Vec<String>,
-    parts: Parts,
-}
-
-impl ModuleVisitor for Counter {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.parts
-            .add(&self.path.join("."), param.lazy_shape().num_elements());
-    }
-}
-
 /// Weights by part of the model that `config` describes.
 ///
 /// # Errors
@@ -120,13 +100,18 @@ impl ModuleVisitor for Counter {
 /// When `config` contradicts itself.
 fn count(config: &MuseConfig) -> anyhow::Result<Parts> {
     let device = Device::flex();
-    let mut counter = Counter::default();
-    Muse::new(config, &device)?.visit(&mut counter);
-    if let Some(sizes) = &config.decoders {
-        counter.path.push("decoders".to_owned());
-        Decoders::new(sizes, config.text.hidden_size, &device).visit(&mut counter);
+    let mut parts = Parts::default();
+    // Without making them: parameters that nobody has looked at yet know their shape.
+    for (name, shape) in layout(&Muse::new(config, &device)?) {
+        parts.add(&name, shape.iter().product());
     }
-    Ok(counter.parts)
+    if let Some(sizes) = &config.decoders {
+        let decoders = Decoders::new(sizes, config.text.width(), &device);
+        for (name, shape) in layout(&decoders) {
+            parts.add(&format!("{PREFIX}{name}"), shape.iter().product());
+        }
+    }
+    Ok(parts)
 }
 
 /// Runs the command.
@@ -255,6 +240,19 @@ fn write_text(
     parts: &Parts,
     file: Option<(&str, usize)>,
 ) -> io::Result<()> {
+    write_parts(out, config, parts)?;
+    if let Some((precision, bytes)) = file {
+        writeln!(
+            out,
+            "file       {:.1} MB, {precision} weights",
+            bytes as f64 / 1e6
+        )?;
+    }
+    write_shape(out, config)
+}
+
+/// A row for each part of the model, and their sums.
+fn write_parts(out: &mut impl Write, config: &MuseConfig, parts: &Parts) -> io::Result<()> {
     let width = parts
         .0
         .iter()
@@ -270,21 +268,18 @@ fn write_text(
         writeln!(out, "{:width$}  {inference:>12}", "without decoders")?;
     }
     writeln!(out, "{:width$}  {:>12}", "total", grouped(parts.total()))?;
-    writeln!(out)?;
-    if let Some((precision, bytes)) = file {
-        writeln!(
-            out,
-            "file       {:.1} MB, {precision} weights",
-            bytes as f64 / 1e6
-        )?;
-    }
+    writeln!(out)
+}
+
+/// A row for each module.
+fn write_shape(out: &mut impl Write, config: &MuseConfig) -> io::Result<()> {
     let (text, exchange) = (&config.text, &config.exchange);
     writeln!(
         out,
         "text       {} layers, width {}, {} pieces, windows of {}{}",
-        text.num_hidden_layers,
-        text.hidden_size,
-        text.vocab_size,
+        text.layers(),
+        text.width(),
+        text.vocabulary(),
         config.max_pieces,
         if config.word_shapes {
             ", word shapes"
@@ -292,13 +287,9 @@ fn write_text(
             ""
         }
     )?;
-    let encoder = serde_json::to_value(config.image.encoder)?;
+    let encoder = name_of(config.image.encoder)?;
     let size = config.image.preparation.size;
-    writeln!(
-        out,
-        "image      {}, {size}x{size}",
-        encoder.as_str().unwrap_or_default()
-    )?;
+    writeln!(out, "image      {encoder}, {size}x{size}")?;
     writeln!(
         out,
         "exchange   {} layers, {} heads, ratio {} in layers {} to {}{}",
@@ -307,10 +298,9 @@ fn write_text(
         exchange.theta,
         exchange.first_layer,
         exchange.last_layer,
-        if exchange.replace_only {
-            ", replace only"
-        } else {
-            ""
+        match exchange.rule {
+            ExchangeRule::Add => String::new(),
+            other => format!(", rule {}", name_of(other)?),
         }
     )?;
     if let Some(decoders) = &config.decoders {
@@ -341,6 +331,12 @@ fn described(decoders: &DecodersConfig) -> String {
         .chain(blind)
         .collect();
     all.join(", ")
+}
+
+/// What a configuration calls a setting's value.
+fn name_of(value: impl Serialize) -> io::Result<String> {
+    let value = serde_json::to_value(value)?;
+    Ok(value.as_str().unwrap_or_default().to_owned())
 }
 
 fn listed(names: &[String]) -> String {

@@ -6,7 +6,7 @@ use std::thread;
 
 use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context, anyhow, ensure};
-use muse_core::score::spans;
+use muse_core::heads::entities::spans;
 use muse_core::{Caption, Request, Tagged, Tagger};
 use serde_json::{Map, Value, json};
 

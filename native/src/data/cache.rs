@@ -22,7 +22,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, ensure};
 use half::f16;
-use muse_core::config::{CnnKind, ImagePreparation};
+use muse_core::encoders::image::CnnKind;
+use muse_core::pixels::ImagePreparation;
 use sha2::{Digest, Sha256};
 
 use super::views::View;

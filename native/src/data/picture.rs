@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use muse_core::image::pixels::{self, Pixels};
+use muse_core::pixels::{self, Pixels};
 
 /// No picture file is this long: an uncompressed one at the pixel limit is shorter.
 const MAX_PICTURE_BYTES: u64 = 1 << 29;

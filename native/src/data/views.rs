@@ -1,7 +1,7 @@
 //! Views of a training photo: crops of it, mirrored or not, so that few photos teach more than themselves.
 
 use image::{RgbImage, imageops};
-use muse_core::image::pixels::Pixels;
+use muse_core::pixels::Pixels;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

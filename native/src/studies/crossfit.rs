@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use muse_core::score::SentimentCounter;
+use muse_core::heads::sentiment::SentimentCounter;
 use serde::{Deserialize, Serialize};
 
 use self::soften::Shares;

@@ -1,77 +1,78 @@
-//! The decoders' share of a training step, part by part.
+//! The decoders' share of a training step, one microbatch at a time.
 //!
-//! A part's graph ends at what the decoder reads. Its gradient there goes on to the encoders in the step's own backward pass, as
+//! A microbatch's graph ends at what the decoder reads. Its gradient there goes on to the encoders in the step's own backward pass, as
 //! the gradient of a product with a constant.
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use muse_core::decoders::{Decoders, Part};
+use muse_core::decoders::{Decoders, Microbatch, NAMES};
+use muse_core::heads::Losses;
 
 use super::config::LossWeights;
-use super::learner::clip_by_global_norm;
+use super::gradients::{clip_by_global_norm, merge};
 use super::workers::Workers;
 
-/// What the decoders' parts of a step gave.
+/// What the decoders' microbatches of a step gave.
 #[derive(Default)]
 pub struct Decoded {
-    /// L_it, `[1]`, without gradient; `None` when there was no caption.
-    pub captioning: Option<Tensor<1>>,
-    /// L_ti, `[1]`, without gradient; `None` when there was no picture.
-    pub generation: Option<Tensor<1>>,
+    /// L_it and L_ti, without gradient: of what there was a microbatch for.
+    pub losses: Losses,
     /// `[1]`: its gradient is that of the weighted losses, for everything that the decoders read. Its value means nothing.
-    pub carrier: Option<Tensor<1>>,
-    /// The weighted losses' gradients of the decoders' own weights; those of the shared MLP come through the carrier.
+    pub surrogate: Option<Tensor<1>>,
+    /// The weighted losses' gradients of the decoders' own weights; those of the shared MLP come through the surrogate.
     pub gradients: GradientsParams,
 }
 
-/// One part's.
+/// One microbatch's.
 struct Learned {
     loss: Tensor<1>,
     input: Option<Tensor<3>>,
     gradients: GradientsParams,
 }
 
-/// Goes forward and backward through the `parts` of a batch. How many workers there are makes no difference to the result.
+/// Goes forward and backward through the `microbatches` of a batch. How many workers there are makes no difference to the result.
 pub fn learn(
     decoders: &Decoders,
-    parts: &[Part<'_>],
+    microbatches: &[Microbatch<'_>],
     weights: &LossWeights,
     workers: &Workers,
 ) -> Decoded {
-    let tasks: Vec<(Part<'_>, f64, Decoders)> = (parts.iter())
-        .map(|part| {
-            let weight = match part.is_captioning() {
-                true => weights.captioning,
-                false => weights.generation,
-            };
+    let tasks: Vec<(Microbatch<'_>, f64, Decoders)> = (microbatches.iter())
+        .map(|microbatch| {
+            let weight = weights.of(microbatch.part());
             // Weights of its own: graphs that share a leaf are one graph, behind one lock.
-            (part.detached(), weight, decoders.valid().train())
+            (microbatch.detached(), weight, decoders.valid().train())
         })
         .collect();
-    let learned = workers.map(tasks, |(part, weight, decoders)| {
-        let loss = part.loss(&decoders);
+    let learned = workers.map(tasks, |(microbatch, weight, decoders)| {
+        let loss = microbatch.loss(&decoders);
         let mut gradients = (loss.clone() * weight).backward();
         Learned {
             loss: loss.inner(),
-            input: part.input.grad_remove(&mut gradients),
+            input: microbatch.input.grad_remove(&mut gradients),
             gradients: GradientsParams::from_grads(gradients, &decoders),
         }
     });
 
+    let mut sums = NAMES.map(|_| None);
     let mut decoded = Decoded::default();
-    for (part, learned) in parts.iter().zip(learned) {
-        let sum = match part.is_captioning() {
-            true => &mut decoded.captioning,
-            false => &mut decoded.generation,
-        };
-        add(sum, Tensor::from_inner(learned.loss));
+    for (microbatch, learned) in microbatches.iter().zip(learned) {
+        for (sum, part) in sums.iter_mut().zip(NAMES) {
+            if part == microbatch.part() {
+                add(sum, Tensor::from_inner(learned.loss.clone()));
+            }
+        }
         if let Some(gradient) = learned.input {
-            let product = part.input.clone() * Tensor::from_inner(gradient);
-            add(&mut decoded.carrier, product.sum());
+            let product = microbatch.input.clone() * Tensor::from_inner(gradient);
+            add(&mut decoded.surrogate, product.sum());
         }
         merge(decoders, learned.gradients, &mut decoded.gradients);
     }
+    let losses = NAMES.into_iter().zip(sums);
+    decoded.losses = losses
+        .filter_map(|(part, sum)| Some((part, sum?)))
+        .collect();
     decoded
 }
 
@@ -95,43 +96,18 @@ pub fn clip(decoders: &Decoders, mut gradients: GradientsParams, limit: f64) -> 
     gradients
 }
 
-/// Adds gradients of `module`'s weights to others.
-pub fn merge<M: Module>(module: &M, mut from: GradientsParams, into: &mut GradientsParams) {
-    module.visit(&mut Merge {
-        from: &mut from,
-        into,
-    });
-}
-
-struct Merge<'a> {
-    from: &'a mut GradientsParams,
-    into: &'a mut GradientsParams,
-}
-
-impl ModuleVisitor for Merge<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(gradient) = self.from.remove::<D>(param.id) else {
-            return;
-        };
-        let sum = match self.into.remove::<D>(param.id) {
-            Some(other) => other + gradient,
-            None => gradient,
-        };
-        self.into.register(param.id, sum);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use burn::module::{ModuleVisitor, Param};
     use burn::tensor::{Device, Distribution};
-    use muse_core::batch::Example;
-    use muse_core::captioner::{CaptionerConfig, Vocabulary};
-    use muse_core::decoders::{CaptionerDecoder, DecodersConfig, Pair, Pairs, Thumbnail, Together};
-    use muse_core::model::Encoded;
-    use muse_core::pixel_cnn::PixelCnnConfig;
-    use muse_core::text::tokenizer::EncodedText;
+    use muse_core::decoders::captioner::{CaptionerConfig, Vocabulary};
+    use muse_core::decoders::generator::PixelCnnConfig;
+    use muse_core::decoders::{
+        CaptionerDecoder, DecoderBatch, DecoderTarget, DecodersConfig, MicrobatchSize, Thumbnail,
+    };
+    use muse_core::encoders::Encoded;
 
     use super::*;
 
@@ -160,23 +136,16 @@ mod tests {
         }
     }
 
-    fn examples() -> Vec<Example> {
-        let example = |place: usize| {
-            let text = EncodedText {
-                pieces: vec![1, 2, 3],
-                shapes: vec![0; 3],
-                first_pieces: vec![1],
-            };
+    fn targets() -> Vec<Option<DecoderTarget>> {
+        let target = |place: usize| {
             let words = (0..=place).map(|at| 4 + ((place + 2 * at) % 5) as u32);
             let bytes = (0..Thumbnail::LENGTH).map(|at| ((at * (place + 3)) % 251) as u8);
-            let mut example = Example::unlabelled(text, None);
-            example.pair = Some(Pair {
+            Some(DecoderTarget {
                 tokens: Some(std::iter::once(1).chain(words).chain([2]).collect()),
                 thumbnail: Thumbnail::from_bytes(bytes.collect()).map(Arc::new),
-            });
-            example
+            })
         };
-        (0..BATCH).map(example).collect()
+        (0..BATCH).map(target).collect()
     }
 
     /// Every gradient of a module and of what it reads, in order.
@@ -200,8 +169,8 @@ mod tests {
         generation: 2.0,
     };
 
-    fn together(captions: usize, pictures: usize) -> Together {
-        Together { captions, pictures }
+    fn size(captions: usize, pictures: usize) -> MicrobatchSize {
+        MicrobatchSize { captions, pictures }
     }
 
     fn setup(dropout: f64) -> (Decoders, Encoded) {
@@ -220,12 +189,12 @@ mod tests {
     /// Losses and gradients of the `dropped` parts: as the trainer has them with so many workers, or of a single graph.
     fn gradients(
         (decoders, encoded): &(Decoders, Encoded),
-        pairs: &Pairs,
-        dropped: &[Part<'_>],
+        pairs: &DecoderBatch,
+        dropped: &[Microbatch<'_>],
         workers: Option<usize>,
     ) -> Vec<f32> {
         // A backward pass uses up the graph behind what is read; the dropout stays.
-        let mut parts = decoders.parts(encoded, pairs);
+        let mut parts = decoders.microbatches(encoded, pairs);
         for (part, dropped) in parts.iter_mut().zip(dropped) {
             let input = part.input.clone();
             *part = dropped.clone();
@@ -233,9 +202,9 @@ mod tests {
         }
         let (losses, own, mut all) = match workers {
             None => {
-                let losses = [true, false].map(|captioning| {
+                let losses = NAMES.map(|part| {
                     let parts = parts.iter();
-                    let parts = parts.filter(|part| part.is_captioning() == captioning);
+                    let parts = parts.filter(|microbatch| microbatch.part() == part);
                     parts
                         .map(|part| part.loss(decoders))
                         .reduce(|sum, loss| sum + loss)
@@ -252,12 +221,12 @@ mod tests {
             Some(workers) => {
                 let workers = Workers::new(workers).expect("threads");
                 let decoded = learn(decoders, &parts, &WEIGHTS, &workers);
-                let mut all = decoded.carrier.expect("parts").backward();
+                let mut all = decoded.surrogate.expect("parts").backward();
                 let mut own = decoded.gradients;
                 let mlp = GradientsParams::from_module(&mut all, decoders);
                 merge(decoders, mlp, &mut own);
-                let losses = [decoded.captioning, decoded.generation];
-                (losses.map(|loss| loss.expect("a part")), own, all)
+                let [(_, said), (_, drawn)] = decoded.losses.try_into().expect("both losses");
+                ([said, drawn], own, all)
             }
         };
         let mut values = Values(&own, losses.into_iter().flat_map(numbers).collect());
@@ -284,8 +253,9 @@ mod tests {
     fn parts_learn_what_a_single_graph_would_on_any_number_of_workers() {
         let model = setup(0.5);
         let device = Device::flex().autodiff();
-        let pairs = Pairs::new(&examples(), &config(0.5), together(2, 2), &device).expect("pairs");
-        let parts = model.0.parts(&model.1, &pairs);
+        let pairs =
+            DecoderBatch::new(&targets(), &config(0.5), size(2, 2), &device).expect("pairs");
+        let parts = model.0.microbatches(&model.1, &pairs);
         let expected = gradients(&model, &pairs, &parts, None);
         assert!(expected.iter().any(|gradient| gradient.abs() > 1e-2));
         let one = gradients(&model, &pairs, &parts, Some(1));
@@ -298,14 +268,15 @@ mod tests {
     #[test]
     fn one_decoders_gradients_do_not_hold_the_others_down() {
         let (model, device) = (setup(0.0), Device::flex().autodiff());
-        let pairs = Pairs::new(&examples(), &config(0.0), together(5, 5), &device).expect("pairs");
+        let pairs =
+            DecoderBatch::new(&targets(), &config(0.0), size(5, 5), &device).expect("pairs");
         let workers = Workers::new(1).expect("threads");
         let clipped = |generation: f64| {
             let weights = LossWeights {
                 generation,
                 ..WEIGHTS
             };
-            let parts = model.0.parts(&model.1, &pairs);
+            let parts = model.0.microbatches(&model.1, &pairs);
             let learned = learn(&model.0, &parts, &weights, &workers);
             let clipped = clip(&model.0, learned.gradients, 1e-3);
             let mut captioner = Values(&clipped, Vec::new());
@@ -326,9 +297,9 @@ mod tests {
     fn cuts_differ_by_rounding_alone() {
         // Without dropout, whose numbers are drawn group by group.
         let (model, device) = (setup(0.0), Device::flex().autodiff());
-        let [one, other] = [together(1, 1), together(4, 3)].map(|together| {
-            let pairs = Pairs::new(&examples(), &config(0.0), together, &device).expect("pairs");
-            let parts = model.0.parts(&model.1, &pairs);
+        let [one, other] = [size(1, 1), size(4, 3)].map(|size| {
+            let pairs = DecoderBatch::new(&targets(), &config(0.0), size, &device).expect("pairs");
+            let parts = model.0.microbatches(&model.1, &pairs);
             gradients(&model, &pairs, &parts, Some(2))
         });
         assert_close(&one, &other);

@@ -7,10 +7,12 @@ use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::tensor::Device;
 use muse_core::batch::{Example, Picture};
+use muse_core::decoders::DecoderTarget;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::corpus::Post;
+use super::config::{TrainConfig, TrainSection};
+use super::corpus::{Post, pictures};
 use super::gallery::Gallery;
 use crate::data::loader::{Ordered, ordered, plan_epoch};
 use crate::data::views::View;
@@ -23,6 +25,8 @@ const AHEAD: usize = 8;
 pub struct StepInput {
     /// The windows with their labels and pictures.
     pub examples: Vec<Example>,
+    /// What the decoders learn from each of them.
+    pub targets: Vec<Option<DecoderTarget>>,
     /// Seeds the step's dropout, so that a resumed run repeats what an uninterrupted one does.
     pub seed: u64,
 }
@@ -34,17 +38,29 @@ pub struct ValidInput {
     pub posts: Vec<usize>,
     /// All windows of these posts, in order.
     pub examples: Vec<Example>,
+    /// What the decoders are scored by, of each window.
+    pub targets: Vec<Option<DecoderTarget>>,
 }
 
 /// How pictures are shown in training besides where they belong.
 #[derive(Clone, Copy, Debug)]
-pub struct PhotoNoise {
+struct PhotoNoise {
     /// Share of the entity captions without a picture that are shown a random one.
-    pub stray: f64,
+    stray: f64,
     /// Share of the pictures that are withheld.
-    pub withheld: f64,
+    withheld: f64,
     /// Views of a photo, the whole of it among them.
-    pub views: u32,
+    views: u32,
+}
+
+impl PhotoNoise {
+    fn of(train: &TrainSection) -> Self {
+        Self {
+            stray: train.stray_photos,
+            withheld: train.withheld_photos,
+            views: train.photo_views,
+        }
+    }
 }
 
 /// The training data.
@@ -68,14 +84,9 @@ struct TrainShared {
 }
 
 impl TrainFeed {
-    /// Feeds `posts`; `strays` are the photos that captions without one may be shown.
-    pub fn new(
-        posts: Vec<Post>,
-        strays: Vec<PathBuf>,
-        noise: PhotoNoise,
-        gallery: Arc<Gallery>,
-        (batch_size, workers, seed): (usize, usize, u64),
-    ) -> Self {
+    /// Feeds `posts`; those without a photo may be shown any of the others'.
+    pub fn new(posts: Vec<Post>, gallery: Arc<Gallery>, config: &TrainConfig) -> Self {
+        let strays = pictures(&posts);
         let windows: Vec<(usize, usize)> = posts
             .iter()
             .enumerate()
@@ -91,12 +102,12 @@ impl TrainFeed {
                 windows,
                 lengths,
                 strays,
-                noise,
+                noise: PhotoNoise::of(&config.train),
                 gallery,
-                seed,
+                seed: config.seed,
             }),
-            batch_size,
-            workers,
+            batch_size: config.train.batch_size,
+            workers: config.train.workers.max(1),
             cursor: Mutex::new((1, 0)),
         }
     }
@@ -114,14 +125,22 @@ impl TrainFeed {
 
 impl TrainShared {
     fn step(&self, batch: &[usize], epoch: usize, seed: u64) -> anyhow::Result<StepInput> {
-        let examples = batch
+        let (examples, targets) = batch
             .iter()
             .map(|&index| self.example(index, epoch))
             .collect::<anyhow::Result<_>>()?;
-        Ok(StepInput { examples, seed })
+        Ok(StepInput {
+            examples,
+            targets,
+            seed,
+        })
     }
 
-    fn example(&self, index: usize, epoch: usize) -> anyhow::Result<Example> {
+    fn example(
+        &self,
+        index: usize,
+        epoch: usize,
+    ) -> anyhow::Result<(Example, Option<DecoderTarget>)> {
         let (post, window) = self.windows[index];
         let post = &self.posts[post];
         let window = &post.windows[window];
@@ -130,7 +149,7 @@ impl TrainShared {
         let path = match &post.image {
             Some(_) if rng.random_bool(self.noise.withheld) => None,
             Some(own) => Some(own),
-            None if post.tags.is_some()
+            None if post.labels.entities.is_some()
                 && !self.strays.is_empty()
                 && rng.random_bool(self.noise.stray) =>
             {
@@ -144,19 +163,16 @@ impl TrainShared {
         };
         // A pair is a caption's beginning and its own picture.
         let own = path.filter(|_| window.words.start == 0 && post.is_pair());
-        Ok(Example {
-            pair: own
-                .map(|p| self.gallery.pair(post, p))
-                .transpose()?
-                .flatten(),
+        let target = match own {
+            Some(path) => self.gallery.decoder_target(post, path)?,
+            None => None,
+        };
+        let example = Example {
             text: window.encoded.clone(),
             picture: path.map(|p| self.gallery.picture(p, view)).transpose()?,
-            tags: post
-                .tags
-                .as_ref()
-                .map(|tags| tags[window.words.clone()].to_vec()),
-            sentiment: post.target.clone(),
-        })
+            labels: post.labels.of_window(window.words.clone()),
+        };
+        Ok((example, target))
     }
 }
 
@@ -207,19 +223,15 @@ pub struct ValidFeed {
 
 impl ValidFeed {
     /// Feeds `posts` in batches of similar length.
-    pub fn new(
-        posts: Arc<Vec<Post>>,
-        gallery: Arc<Gallery>,
-        batch_size: usize,
-        workers: usize,
-    ) -> Self {
+    pub fn new(posts: Arc<Vec<Post>>, gallery: Arc<Gallery>, train: &TrainSection) -> Self {
+        let size = train.batch_size;
         let mut order: Vec<usize> = (0..posts.len()).collect();
         order.sort_by_key(|&p| posts[p].windows[0].encoded.pieces.len());
         Self {
-            plan: order.chunks(batch_size).map(<[usize]>::to_vec).collect(),
+            plan: order.chunks(size).map(<[usize]>::to_vec).collect(),
             posts,
             gallery,
-            workers,
+            workers: train.workers.max(1),
         }
     }
 }
@@ -230,7 +242,7 @@ impl DataLoader<ValidInput> for ValidFeed {
         let gallery = Arc::clone(&self.gallery);
         let batches =
             ordered(self.plan.clone(), self.workers, AHEAD, move |batch| {
-                let mut examples = Vec::new();
+                let (mut examples, mut targets) = (Vec::new(), Vec::new());
                 for &index in &batch {
                     let post = &posts[index];
                     let picture: Option<Arc<Picture>> = post
@@ -242,13 +254,15 @@ impl DataLoader<ValidInput> for ValidFeed {
                     examples.extend(post.windows.iter().map(|window| {
                         Example::unlabelled(window.encoded.clone(), picture.clone())
                     }));
+                    targets.resize(examples.len(), None);
                     if let Some(path) = post.image.as_ref().filter(|_| post.is_pair()) {
-                        examples[first].pair = gallery.pair(post, path)?;
+                        targets[first] = gallery.decoder_target(post, path)?;
                     }
                 }
                 Ok(ValidInput {
                     posts: batch,
                     examples,
+                    targets,
                 })
             });
         Box::new(Batches::new(batches, 0, self.plan.len()))

@@ -10,10 +10,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use half::f16;
 use indicatif::ProgressBar;
 use muse_core::batch::Picture;
-use muse_core::config::{ImageConfig, ImagePreparation};
-use muse_core::decoders::{Pair, Thumbnail};
-use muse_core::image::encoder::Cnn;
-use muse_core::image::pixels::{Pixels, decode, prepare};
+use muse_core::decoders::{DecoderTarget, Thumbnail};
+use muse_core::encoders::image::{ImageEncoder, ImageEncoderConfig};
+use muse_core::pixels::{ImagePreparation, Pixels, decode, prepare};
 use muse_core::weights::state_dict;
 use sha2::{Digest, Sha256};
 
@@ -45,15 +44,20 @@ enum Encoder {
 
 /// A frozen CNN.
 struct Features {
-    cnn: Cnn,
-    config: ImageConfig,
+    cnn: ImageEncoder,
+    config: ImageEncoderConfig,
     weights: String,
     device: Device,
 }
 
 impl Gallery {
     /// Features of `cnn`, kept in `cache`; `device` is the CNN's own.
-    pub fn features(cnn: Cnn, config: ImageConfig, cache: FeatureCache, device: Device) -> Self {
+    pub fn features(
+        cnn: ImageEncoder,
+        config: ImageEncoderConfig,
+        cache: FeatureCache,
+        device: Device,
+    ) -> Self {
         let weights = fingerprint(&cnn);
         let features = Features {
             cnn,
@@ -103,13 +107,20 @@ impl Gallery {
     /// # Errors
     ///
     /// As [`Self::picture`].
-    pub fn pair(&self, post: &Post, path: &Path) -> anyhow::Result<Option<Pair>> {
+    pub fn decoder_target(
+        &self,
+        post: &Post,
+        path: &Path,
+    ) -> anyhow::Result<Option<DecoderTarget>> {
         let thumbnail = match self.thumbnails {
             true => Some(Arc::new(self.thumbnail(path)?)),
             false => None,
         };
         let tokens = post.tokens.clone();
-        Ok((tokens.is_some() || thumbnail.is_some()).then_some(Pair { tokens, thumbnail }))
+        Ok(
+            (tokens.is_some() || thumbnail.is_some())
+                .then_some(DecoderTarget { tokens, thumbnail }),
+        )
     }
 
     fn regions(&self, features: &Features, path: &Path, view: View) -> anyhow::Result<Vec<f16>> {
@@ -278,7 +289,7 @@ fn decoded(path: &Path, bytes: &[u8]) -> anyhow::Result<Pixels> {
 }
 
 /// SHA-256 of a CNN's weights, wherever they came from.
-fn fingerprint(cnn: &Cnn) -> String {
+fn fingerprint(cnn: &ImageEncoder) -> String {
     let mut hash = Sha256::new();
     for (name, tensor) in state_dict(cnn) {
         hash.update(name.as_bytes());

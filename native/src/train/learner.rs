@@ -13,14 +13,18 @@ use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use muse_core::MuseConfig;
-use muse_core::batch::{Batch, Example, REGIONS};
-use muse_core::decoders::{DecoderScores, Decoders, Pairs, Together};
-use muse_core::model::{Encoded, Losses, Muse, Predictions};
+use muse_core::batch::Batch;
+use muse_core::decoders::{DecoderBatch, DecoderScores, DecoderTarget, Decoders, MicrobatchSize};
+use muse_core::encoders::Encoded;
+use muse_core::encoders::image::REGIONS;
+use muse_core::heads::Losses;
+use muse_core::model::{Muse, Predictions};
 
 use super::config::{LossWeights, TrainConfig, TrainSection};
 use super::decode::{self, Decoded};
 use super::feed::{StepInput, ValidInput};
-use super::losses::Parts;
+use super::gradients::{clip_by_global_norm, merge};
+use super::losses::StepOutput;
 use super::workers::Workers;
 
 /// A model in training.
@@ -36,29 +40,21 @@ pub struct Trainee {
 
 /// What a step needs besides the weights.
 #[derive(Clone, Debug)]
-struct Settings {
-    config: MuseConfig,
-    weights: LossWeights,
-    clip: f64,
-    pad: u32,
-    device: Device,
-    together: Together,
-    workers: Arc<Workers>,
-}
-
-/// A step's loss, still on the device.
-#[derive(Clone)]
-pub struct StepOutput {
-    /// The weighted sum, `[1]`.
-    pub total: Tensor<1>,
-    /// Its parts, unweighted, in the order of [`PARTS`](super::losses::PARTS); `None` where the batch had nothing for it.
-    pub parts: Parts<Option<Tensor<1>>>,
-}
-
-impl ItemLazy for StepOutput {
-    fn sync(self) -> Result<Self, ExecutionError> {
-        Ok(self)
-    }
+pub struct Settings {
+    /// The model's configuration.
+    pub config: MuseConfig,
+    /// The weights of the objective's parts.
+    pub weights: LossWeights,
+    /// The greatest norm of the gradients.
+    pub clip: f64,
+    /// The tokenizer's padding.
+    pub pad: u32,
+    /// Where the model lives, with autodiff.
+    pub device: Device,
+    /// How many pairs the decoders learn from at a time.
+    pub microbatch: MicrobatchSize,
+    /// They share the decoders' work, a microbatch each.
+    pub workers: Arc<Workers>,
 }
 
 /// A validation batch's answers.
@@ -78,56 +74,39 @@ impl ItemLazy for Evaluated {
 }
 
 impl Trainee {
-    /// Wraps a model; `device` is the one it lives on, with autodiff. The workers share the decoders' work, so many pairs at a
-    /// time.
-    pub fn new(
-        (muse, decoders): (Muse, Option<Decoders>),
-        config: MuseConfig,
-        train: &TrainSection,
-        pad: u32,
-        device: &Device,
-        (together, workers): (Together, Workers),
-    ) -> Self {
+    /// Wraps a model, which lives on the settings' device.
+    pub fn new(muse: Muse, decoders: Option<Decoders>, settings: Settings) -> Self {
         Self {
             muse,
             decoders,
-            settings: Settings {
-                config,
-                weights: train.weights.clone(),
-                clip: train.clip,
-                pad,
-                device: device.clone(),
-                together,
-                workers: Arc::new(workers),
-            },
+            settings,
         }
     }
 
     /// `L = L_task + α·L_it + β·L_ti` (arXiv:2309.02190), L_task itself a weighted sum; and its gradients.
-    fn learn(&self, batch: &Batch, pairs: Option<&Pairs>) -> (StepOutput, GradientsParams) {
+    fn learn(&self, batch: &Batch, pairs: Option<&DecoderBatch>) -> (StepOutput, GradientsParams) {
         let settings = &self.settings;
         let weights = &settings.weights;
-        let heads = weights.entities > 0.0 && batch.has_tags()
-            || weights.sentiment > 0.0 && batch.has_sentiment();
+        let heads = batch.labelled_heads().any(|head| weights.of(head) > 0.0);
         let sees = !self.decoders.as_ref().is_some_and(Decoders::is_blind);
         // What nothing depends on is not computed. (Its part of the autodiff graph would not be freed either.)
         let rows = |needed: bool, encode: &dyn Fn() -> Tensor<3>, count: usize| match needed {
             true => encode(),
             false => {
-                let d = settings.config.text.hidden_size;
+                let d = settings.config.text.width();
                 Tensor::zeros([batch.size, count, d], &settings.device)
             }
         };
-        let drawn = sees && pairs.is_some_and(Pairs::has_pictures);
-        let said = sees && pairs.is_some_and(Pairs::has_captions);
+        let drawn = sees && pairs.is_some_and(DecoderBatch::has_pictures);
+        let said = sees && pairs.is_some_and(DecoderBatch::has_captions);
         let encoded = Encoded {
             text: rows(heads || drawn, &|| self.muse.encode_text(batch), 1),
             image: rows(heads || said, &|| self.muse.encode_image(batch), REGIONS),
         };
         let decoded = match (&self.decoders, pairs) {
             (Some(decoders), Some(pairs)) => {
-                let parts = decoders.parts(&encoded, pairs);
-                decode::learn(decoders, &parts, weights, &settings.workers)
+                let microbatches = decoders.microbatches(&encoded, pairs);
+                decode::learn(decoders, &microbatches, weights, &settings.workers)
             }
             _ => Decoded::default(),
         };
@@ -136,45 +115,37 @@ impl Trainee {
                 let crossed = self.muse.cross(batch, encoded);
                 self.muse.losses(batch, &self.muse.heads(batch, crossed))
             }
-            false => Losses::default(),
+            false => Losses::new(),
         };
-        let sum = |parts: &[(&Option<Tensor<1>>, f64)]| {
-            (parts.iter())
-                .filter(|(_, weight)| *weight > 0.0)
-                .filter_map(|(part, weight)| Some((*part).clone()? * *weight))
-                .reduce(|sum, part| sum + part)
+        let weighted = |losses: &Losses| {
+            (losses.iter())
+                .filter(|(part, _)| weights.of(part) > 0.0)
+                .map(|(part, loss)| loss.clone() * weights.of(part))
+                .reduce(|sum, loss| sum + loss)
         };
-        let task = sum(&[
-            (&losses.entities, weights.entities),
-            (&losses.sentiment, weights.sentiment),
-        ]);
-        let decoders = sum(&[
-            (&decoded.captioning, weights.captioning),
-            (&decoded.generation, weights.generation),
-        ]);
-        let total = sum(&[(&task.clone().map(Tensor::detach), 1.0), (&decoders, 1.0)]);
+        let sum = |losses: [Option<Tensor<1>>; 2]| {
+            losses.into_iter().flatten().reduce(|sum, loss| sum + loss)
+        };
+        let task = weighted(&losses);
+        let total = sum([task.clone().map(Tensor::detach), weighted(&decoded.losses)]);
         let output = StepOutput {
             total: total.unwrap_or_else(|| Tensor::zeros([1], &settings.device)),
-            parts: [
-                losses.entities,
-                losses.sentiment,
-                decoded.captioning,
-                decoded.generation,
-            ]
-            .map(|part| part.map(Tensor::detach)),
+            parts: (losses.into_iter().chain(decoded.losses))
+                .map(|(part, loss)| (part, loss.detach()))
+                .collect(),
         };
         let mut gradients = decoded.gradients;
         // A batch without any label or pair teaches nothing.
-        if let Some(root) = sum(&[(&task, 1.0), (&decoded.carrier, 1.0)]) {
+        if let Some(root) = sum([task, decoded.surrogate]) {
             let others = GradientsParams::from_grads(root.backward(), self);
-            decode::merge(self, others, &mut gradients);
+            merge(self, others, &mut gradients);
         }
         (output, gradients)
     }
 
-    fn pairs(&self, examples: &[Example], device: &Device) -> Option<Pairs> {
+    fn pairs(&self, targets: &[Option<DecoderTarget>], device: &Device) -> Option<DecoderBatch> {
         let config = self.settings.config.decoders.as_ref()?;
-        Pairs::new(examples, config, self.settings.together, device)
+        DecoderBatch::new(targets, config, self.settings.microbatch, device)
     }
 }
 
@@ -191,7 +162,7 @@ impl TrainStep for Trainee {
             settings.pad,
             &settings.device,
         );
-        let pairs = self.pairs(&input.examples, &settings.device);
+        let pairs = self.pairs(&input.targets, &settings.device);
         let (output, grads) = self.learn(&batch, pairs.as_ref());
         TrainOutput {
             grads,
@@ -223,69 +194,16 @@ impl InferenceStep for Trainee {
         let device = settings.device.clone().inner();
         let batch = Batch::new(&input.examples, &settings.config, settings.pad, &device);
         let encoded = self.muse.encode(&batch);
-        let pairs = self.pairs(&input.examples, &device);
+        let pairs = self.pairs(&input.targets, &device);
         let decoders = match (&self.decoders, &pairs) {
             (Some(decoders), Some(pairs)) => decoders.scores(&encoded, pairs),
             _ => DecoderScores::default(),
         };
         Evaluated {
             posts: input.posts,
-            predictions: self.muse.predict_encoded(&batch, encoded),
+            predictions: (self.muse.predict_encoded(&batch, encoded))
+                .unwrap_or_else(|error| panic!("the device failed: {error}")),
             decoders,
-        }
-    }
-}
-
-/// Scales all gradients so that their common norm is at most `limit`. Nothing leaves the device.
-///
-/// (burn's own clipping by norm looks at each tensor alone.)
-pub fn clip_by_global_norm<M: Module>(
-    module: &M,
-    mut grads: GradientsParams,
-    limit: f64,
-) -> GradientsParams {
-    let mut norm = SquaredNorm {
-        grads: &grads,
-        sum: None,
-    };
-    module.visit(&mut norm);
-    let Some(sum) = norm.sum else { return grads };
-    // As in PyTorch: scaled by limit / (norm + 1e-6), when that is below 1.
-    let factor = ((sum.sqrt() + 1e-6).recip() * limit).clamp_max(1.0);
-    module.visit(&mut Scale {
-        grads: &mut grads,
-        factor,
-    });
-    grads
-}
-
-struct SquaredNorm<'a> {
-    grads: &'a GradientsParams,
-    sum: Option<Tensor<1>>,
-}
-
-impl ModuleVisitor for SquaredNorm<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(grad) = self.grads.get::<D>(param.id) {
-            let squared = grad.square().sum();
-            self.sum = Some(match self.sum.take() {
-                Some(sum) => sum + squared,
-                None => squared,
-            });
-        }
-    }
-}
-
-struct Scale<'a> {
-    grads: &'a mut GradientsParams,
-    factor: Tensor<1>,
-}
-
-impl ModuleVisitor for Scale<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(grad) = self.grads.remove::<D>(param.id) {
-            let factor = self.factor.clone().unsqueeze::<D>();
-            self.grads.register(param.id, grad * factor);
         }
     }
 }
@@ -390,7 +308,7 @@ pub fn schedule(config: &TrainConfig, steps: usize) -> anyhow::Result<ModuleLrSc
         .with_group(group(r"^muse\.image\.")?, triangle(rates.image))
         .with_group(group(r"^decoders\.")?, triangle(rates.decoders))
         .with_group(
-            group(r"^muse\.(entities|sentiment|word_shapes)\.")?,
+            group(r"^muse\.(heads|word_shapes)\.")?,
             triangle(rates.heads),
         )
         .with_group(group(r"\.crf\.")?, triangle(rates.crf)))
@@ -431,7 +349,6 @@ impl LrScheduler for Triangle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::nn::{Linear, LinearConfig};
 
     #[test]
     fn rates_rise_and_fall() {
@@ -449,28 +366,5 @@ mod tests {
         };
         again.load_record(rate.to_record());
         assert_eq!(again.step, 7);
-    }
-
-    #[test]
-    fn clipping_looks_at_all_gradients_together() {
-        let device = Device::flex().autodiff();
-        let linear: Linear = LinearConfig::new(3, 2).init(&device);
-        let loss = |scale: f64| {
-            let x = Tensor::<2>::from_floats([[1.0, 2.0, 3.0]], &device) * scale;
-            linear.forward(x).sum().backward()
-        };
-        let norm = |grads: &GradientsParams| {
-            let mut squared = SquaredNorm { grads, sum: None };
-            linear.visit(&mut squared);
-            squared.sum.unwrap().sqrt().into_scalar::<f32>()
-        };
-        // Of the weight 2·(1 + 4 + 9), of the bias 2.
-        let grads = GradientsParams::from_grads(loss(1.0), &linear);
-        assert!((norm(&grads) - 30f32.sqrt()).abs() < 1e-4);
-        let clipped = clip_by_global_norm(&linear, grads, 1.0);
-        assert!((norm(&clipped) - 1.0).abs() < 1e-4);
-        let small = GradientsParams::from_grads(loss(1.0), &linear);
-        let kept = clip_by_global_norm(&linear, small, 100.0);
-        assert!((norm(&kept) - 30f32.sqrt()).abs() < 1e-4);
     }
 }

@@ -1,57 +1,69 @@
 //! The objective's parts: summed over an epoch, shown, kept where an epoch is interrupted.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::Context;
-use burn::tensor::Tensor;
+use burn::tensor::{ExecutionError, Tensor};
+use burn::train::ItemLazy;
+use muse_core::{decoders, heads};
 use serde::{Deserialize, Serialize};
 
-use super::learner::StepOutput;
 use crate::output::write_file;
 
+/// Something for each part, by its name.
+pub type Parts<T> = BTreeMap<&'static str, T>;
+
 /// What the parts are called: of L_task the heads, then L_it and L_ti.
-pub const PARTS: [&str; 4] = ["entities", "sentiment", "captioning", "generation"];
-
-/// Something for each part.
-pub type Parts<T> = [T; PARTS.len()];
-
-/// The mean losses of an epoch's steps.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MeanLosses {
-    /// The weighted sum.
-    pub total: f64,
-    /// The parts; NaN where no step had one.
-    pub parts: Parts<f64>,
+pub fn names() -> impl Iterator<Item = &'static str> {
+    heads::NAMES.into_iter().chain(decoders::NAMES)
 }
 
-impl MeanLosses {
-    /// For people; parts that no step had are left out.
-    pub fn line(&self) -> String {
-        line(
-            self.total,
-            self.parts.map(|part| (!part.is_nan()).then_some(part)),
-        )
+/// A step's loss, still on the device.
+#[derive(Clone)]
+pub struct StepOutput {
+    /// The weighted sum, `[1]`.
+    pub total: Tensor<1>,
+    /// The parts that the batch had something for, unweighted.
+    pub parts: Parts<Tensor<1>>,
+}
+
+impl ItemLazy for StepOutput {
+    fn sync(self) -> Result<Self, ExecutionError> {
+        Ok(self)
     }
 }
 
 impl StepOutput {
     /// For people. Waits for the device.
     pub fn line(&self) -> String {
-        let read = |loss: Tensor<1>| f64::from(loss.into_scalar::<f32>());
-        line(
-            read(self.total.clone()),
-            self.parts.clone().map(|part| part.map(read)),
-        )
+        let read = |loss: &Tensor<1>| f64::from(loss.clone().into_scalar::<f32>());
+        let parts = self.parts.iter().map(|(&name, loss)| (name, read(loss)));
+        line(read(&self.total), &parts.collect())
+    }
+}
+
+/// The mean losses of an epoch's steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeanLosses {
+    /// The weighted sum.
+    pub total: f64,
+    /// The parts that some step had.
+    pub parts: Parts<f64>,
+}
+
+impl MeanLosses {
+    /// For people.
+    pub fn line(&self) -> String {
+        line(self.total, &self.parts)
     }
 }
 
 /// The total, and what it is made of where that is more than one part.
-fn line(total: f64, parts: Parts<Option<f64>>) -> String {
-    let parts: Vec<String> = PARTS
-        .iter()
-        .zip(parts)
-        .filter_map(|(name, part)| Some(format!("{name} {:.3}", part?)))
+fn line(total: f64, parts: &Parts<f64>) -> String {
+    let parts: Vec<String> = names()
+        .filter_map(|name| Some(format!("{name} {:.3}", parts.get(name)?)))
         .collect();
     match parts.len() {
         0 | 1 => format!("loss {total:.3}"),
@@ -66,7 +78,8 @@ pub struct LossSums {
     #[serde(default)]
     pub seconds: f64,
     total: Sum,
-    parts: Parts<Sum>,
+    #[serde(default)]
+    parts: BTreeMap<String, Sum>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -126,7 +139,7 @@ impl LossSums {
     ///
     /// When the file cannot be written.
     pub fn save(&mut self, path: &Path) -> anyhow::Result<()> {
-        for sum in std::iter::once(&mut self.total).chain(&mut self.parts) {
+        for sum in std::iter::once(&mut self.total).chain(self.parts.values_mut()) {
             sum.read();
         }
         write_file(path, toml::to_string(self)?.as_bytes())
@@ -135,10 +148,8 @@ impl LossSums {
     /// Adds a step's.
     pub fn add(&mut self, output: &StepOutput) {
         self.total.add(output.total.clone());
-        for (sum, part) in self.parts.iter_mut().zip(&output.parts) {
-            if let Some(loss) = part {
-                sum.add(loss.clone());
-            }
+        for (&part, loss) in &output.parts {
+            self.part(part).add(loss.clone());
         }
     }
 
@@ -146,8 +157,14 @@ impl LossSums {
     pub fn mean(&mut self) -> MeanLosses {
         MeanLosses {
             total: self.total.mean(),
-            parts: self.parts.each_mut().map(Sum::mean),
+            parts: names()
+                .filter_map(|name| Some((name, self.parts.get_mut(name)?.mean())))
+                .collect(),
         }
+    }
+
+    fn part(&mut self, name: &str) -> &mut Sum {
+        self.parts.entry(name.to_owned()).or_default()
     }
 }
 
@@ -167,13 +184,15 @@ mod tests {
             let (mut whole, mut parts) = (Sum::default(), LossSums::load(&path).unwrap());
             for (at, value) in values.into_iter().enumerate() {
                 whole.add(Tensor::from_floats([value], &device));
-                parts.parts[2].add(Tensor::from_floats([value], &device));
+                parts
+                    .part("captioning")
+                    .add(Tensor::from_floats([value], &device));
                 if at == cut {
                     parts.save(&path).unwrap();
                     parts = LossSums::load(&path).unwrap();
                 }
             }
-            assert_eq!(whole.mean(), parts.parts[2].mean());
+            assert_eq!(whole.mean(), parts.part("captioning").mean());
             assert!(parts.total.mean().is_nan());
             std::fs::remove_file(&path).unwrap();
         }
@@ -186,11 +205,12 @@ mod tests {
 
     #[test]
     fn the_parts_are_shown_where_there_are_several() {
-        let none = [None; 4];
-        assert_eq!(line(0.5, none), "loss 0.500");
-        assert_eq!(line(0.5, [None, Some(0.5), None, None]), "loss 0.500");
+        let line =
+            |total, parts: &[(&'static str, f64)]| line(total, &parts.iter().copied().collect());
+        assert_eq!(line(0.5, &[]), "loss 0.500");
+        assert_eq!(line(0.5, &[("sentiment", 0.5)]), "loss 0.500");
         assert_eq!(
-            line(1.25, [None, Some(0.75), Some(5.0), None]),
+            line(1.25, &[("captioning", 5.0), ("sentiment", 0.75)]),
             "loss 1.250 (sentiment 0.750, captioning 5.000)"
         );
     }

@@ -1,35 +1,24 @@
 //! Scores of an epoch: computed, shown, and kept as CSV.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use muse_core::MuseConfig;
-use muse_core::score::{EntityCounter, SentimentCounter};
+use muse_core::heads::score::Metrics;
+use muse_core::heads::{Counters, Predicted};
 
 use super::config::LossWeights;
 use super::corpus::Post;
-use super::losses::{MeanLosses, PARTS};
+use super::losses::{MeanLosses, names};
 use crate::output::write_file;
 
-/// A validation set: its name and its posts among all.
-#[derive(Clone, Debug)]
-pub struct ValidSet {
-    /// What reports call it.
-    pub title: String,
-    /// Its posts.
-    pub posts: Range<usize>,
-}
-
-/// Scores of a set of posts. `None` where the set has no such labels.
+/// Scores of a set of posts; of the decoders `None` where it has no pairs.
 #[derive(Clone, Debug)]
 pub struct Scores {
     /// The set.
     pub title: String,
-    /// Precision, recall and F1 over all types, then F1 of each type, with their names.
-    pub entities: Option<Vec<(String, f64)>>,
-    /// Accuracy and weighted F1.
-    pub sentiment: Option<[f64; 2]>,
+    /// Those of the heads that it has labels for.
+    pub heads: Vec<Metrics>,
     /// Cross-entropy of a caption's token, in nats.
     pub captions: Option<f64>,
     /// Mean negative log-likelihood of a sub-pixel, in nats.
@@ -39,10 +28,8 @@ pub struct Scores {
 /// What the model says of a post.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
-    /// A tag for each word.
-    pub tags: Vec<usize>,
-    /// A probability for each class.
-    pub shares: Vec<f32>,
+    /// What the heads say.
+    pub heads: Predicted,
     /// The captioner's cross-entropies, summed over the caption's tokens (nats), and how many these are.
     pub caption: Option<(f32, usize)>,
     /// The image generator's nats of a sub-pixel.
@@ -56,59 +43,20 @@ impl Scores {
         config: &MuseConfig,
         pairs: impl Iterator<Item = (&'a Post, &'a Answer)>,
     ) -> Self {
-        let mut entities = EntityCounter::default();
-        let mut sentiment = SentimentCounter::default();
-        let (mut tagged, mut rated) = (false, false);
-        let names = |tags: &[usize]| -> Vec<&str> {
-            tags.iter().map(|&t| config.tags[t].as_str()).collect()
-        };
+        let mut counters = Counters::default();
         let (mut captions, mut pictures) = (Mean::default(), Mean::default());
         for (post, answer) in pairs {
-            let Answer { tags, shares, .. } = answer;
+            counters.add(config, &post.labels, &answer.heads);
             if let Some((nats, tokens)) = answer.caption {
                 captions.add(nats.into(), tokens);
             }
             if let Some(nats) = answer.picture {
                 pictures.add(nats.into(), 1);
             }
-            if let Some(gold) = &post.tags {
-                tagged = true;
-                entities.add(&names(gold), &names(tags));
-            }
-            if let (Some(gold), Some(best)) = (
-                post.sentiment,
-                (0..shares.len()).max_by(|&a, &b| shares[a].total_cmp(&shares[b])),
-            ) {
-                rated = true;
-                sentiment.add(&config.classes[gold], &config.classes[best]);
-            }
         }
-        let entities = tagged.then(|| {
-            let scores = entities.scores();
-            let all = [
-                ("P", scores.micro.precision),
-                ("R", scores.micro.recall),
-                ("F1", scores.micro.f1),
-            ];
-            // Every type of the model, so that the columns stay the same from epoch to epoch.
-            let types = config.tags.iter().filter_map(|t| t.strip_prefix("B-"));
-            let types = types.map(|kind| {
-                let f1 = scores.per_type.get(kind).map_or(0.0, |s| s.f1);
-                (kind, f1)
-            });
-            all.into_iter()
-                .chain(types)
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect()
-        });
-        let sentiment = rated.then(|| {
-            let scores = sentiment.scores();
-            [scores.accuracy, scores.weighted_f1]
-        });
         Self {
             title: title.to_owned(),
-            entities,
-            sentiment,
+            heads: counters.scores().metrics(config),
             captions: captions.get(),
             pictures: pictures.get(),
         }
@@ -117,11 +65,8 @@ impl Scores {
     /// What the best checkpoint is chosen by: the mean of entity F1 and sentiment accuracy, of those that there are and that
     /// were trained for; without any, the decoders' loss, weighted as in the objective, below 0.
     pub fn choice(&self, weights: &LossWeights) -> Option<f64> {
-        let f1 = self.entities.as_ref().map(|scores| scores[2].1);
-        let f1 = f1.filter(|_| weights.entities > 0.0);
-        let accuracy = self.sentiment.map(|[accuracy, _]| accuracy);
-        let accuracy = accuracy.filter(|_| weights.sentiment > 0.0);
-        let parts: Vec<f64> = f1.into_iter().chain(accuracy).collect();
+        let heads = self.heads.iter().filter(|m| weights.of(m.head) > 0.0);
+        let parts: Vec<f64> = heads.map(|metrics| metrics.selection).collect();
         if !parts.is_empty() {
             return Some(parts.iter().sum::<f64>() / parts.len() as f64);
         }
@@ -136,17 +81,11 @@ impl Scores {
 
     /// Column names and values.
     fn columns(&self) -> Vec<(String, f64)> {
-        let entities = self.entities.iter().flatten().cloned();
-        let sentiment = self
-            .sentiment
-            .iter()
-            .flat_map(|[accuracy, f1]| [("accuracy", *accuracy), ("weighted F1", *f1)])
-            .map(|(name, value)| (name.to_owned(), value));
+        let heads = self.heads.iter().flat_map(|metrics| metrics.values.clone());
         let captions = self.captions.map(|nats| ("caption cross-entropy", nats));
         let pictures = self.pictures.map(|nats| ("bits/dim", bits(nats)));
         let decoders = captions.into_iter().chain(pictures);
-        entities
-            .chain(sentiment)
+        heads
             .chain(decoders.map(|(name, value)| (name.to_owned(), value)))
             .map(|(name, value)| (format!("{} {name}", self.title), value))
             .collect()
@@ -155,19 +94,12 @@ impl Scores {
     /// One line for people; shares in per cent.
     pub fn line(&self) -> String {
         let mut parts = Vec::new();
-        if let Some(scores) = &self.entities {
-            let all: Vec<String> = scores
-                .iter()
-                .map(|(name, value)| format!("{name} {:.2}", 100.0 * value))
-                .collect();
-            parts.push(format!("entities {}", all.join(" ")));
-        }
-        if let Some([accuracy, f1]) = self.sentiment {
-            parts.push(format!(
-                "sentiment accuracy {:.2} weighted F1 {:.2}",
-                100.0 * accuracy,
-                100.0 * f1
-            ));
+        for metrics in &self.heads {
+            let mut part = metrics.head.to_owned();
+            for (name, value) in &metrics.values {
+                part += &format!(" {name} {:.2}", 100.0 * value);
+            }
+            parts.push(part);
         }
         if let Some(nats) = self.captions {
             parts.push(format!("caption cross-entropy {nats:.3}"));
@@ -200,6 +132,17 @@ impl Mean {
 /// Nats to bits.
 pub fn bits(nats: f64) -> f64 {
     nats / std::f64::consts::LN_2
+}
+
+/// Where a run is when an epoch ends.
+#[derive(Clone, Copy, Debug)]
+pub struct EpochEnd {
+    /// The epoch, counted from 1.
+    pub epoch: usize,
+    /// Steps done since the run began.
+    pub steps: usize,
+    /// How long the epoch's steps took.
+    pub seconds: f64,
 }
 
 /// The run's `metrics.csv`: a row for each epoch.
@@ -267,23 +210,21 @@ impl MetricsFile {
     /// When it cannot be written.
     pub fn add(
         &mut self,
-        (epoch, steps, seconds): (usize, usize, f64),
-        losses: MeanLosses,
+        end: EpochEnd,
+        losses: &MeanLosses,
         choice: Option<f64>,
         sets: &[Scores],
     ) -> anyhow::Result<()> {
         let mut columns = vec![
-            ("epoch".to_owned(), epoch.to_string()),
-            ("steps".to_owned(), steps.to_string()),
-            ("seconds".to_owned(), format!("{seconds:.1}")),
+            ("epoch".to_owned(), end.epoch.to_string()),
+            ("steps".to_owned(), end.steps.to_string()),
+            ("seconds".to_owned(), format!("{:.1}", end.seconds)),
             ("loss".to_owned(), number(losses.total)),
         ];
-        columns.extend(
-            PARTS
-                .iter()
-                .zip(losses.parts)
-                .map(|(part, loss)| (format!("{part} loss"), number(loss))),
-        );
+        columns.extend(names().map(|part| {
+            let loss = losses.parts.get(part).copied();
+            (format!("{part} loss"), loss.map_or(String::new(), number))
+        }));
         columns.push(("choice".to_owned(), choice.map_or(String::new(), number)));
         for set in sets {
             columns.extend(
@@ -321,19 +262,36 @@ mod tests {
     use super::*;
 
     fn scores(f1: Option<f64>, accuracy: Option<f64>) -> Scores {
+        let entities = f1.map(|f1| Metrics {
+            head: "entities",
+            values: vec![("P".into(), 0.1), ("R".into(), 0.2), ("F1".into(), f1)],
+            selection: f1,
+        });
+        let sentiment = accuracy.map(|accuracy| Metrics {
+            head: "sentiment",
+            values: vec![("accuracy".into(), accuracy), ("weighted F1".into(), 0.3)],
+            selection: accuracy,
+        });
         Scores {
             title: "set".into(),
-            entities: f1.map(|f1| vec![("P".into(), 0.1), ("R".into(), 0.2), ("F1".into(), f1)]),
-            sentiment: accuracy.map(|accuracy| [accuracy, 0.3]),
+            heads: entities.into_iter().chain(sentiment).collect(),
             captions: None,
             pictures: None,
+        }
+    }
+
+    fn end(epoch: usize) -> EpochEnd {
+        EpochEnd {
+            epoch,
+            steps: 10,
+            seconds: 1.0,
         }
     }
 
     fn losses() -> MeanLosses {
         MeanLosses {
             total: 0.0,
-            parts: [0.0; 4],
+            parts: names().map(|part| (part, 0.0)).collect(),
         }
     }
 
@@ -372,8 +330,8 @@ mod tests {
         for (epoch, f1) in [(1, 0.5), (2, 0.9), (3, 0.7)] {
             let set = scores(Some(f1), None);
             file.add(
-                (epoch, 10, 1.0),
-                losses(),
+                end(epoch),
+                &losses(),
                 set.choice(&LossWeights::default()),
                 std::slice::from_ref(&set),
             )
@@ -391,7 +349,7 @@ mod tests {
         assert!(file.improves(Some(0.0)));
         // 0.333333 in the file.
         let third = Some(1.0 / 3.0);
-        file.add((1, 10, 1.0), losses(), third, &[]).unwrap();
+        file.add(end(1), &losses(), third, &[]).unwrap();
         assert!(!file.improves(third));
         assert!(!file.improves(Some(0.3)));
         assert!(file.improves(Some(0.34)));

@@ -5,17 +5,17 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use burn::tensor::Device;
 use muse_core::MuseConfig;
-use muse_core::captioner::Vocabulary;
+use muse_core::decoders::captioner::Vocabulary;
 use muse_core::decoders::{Decoders, DecodersConfig, take_state};
 use muse_core::file::ModelFile;
 use muse_core::model::Muse;
 use muse_core::text::tokenizer::TextTokenizer;
-use muse_core::weights::{StateDict, apply_state, load_bert, load_cnn, state_dict};
+use muse_core::weights::{StateDict, apply_state, state_dict};
 
 use super::config::{CaptionerSection, TrainConfig, missing};
 use crate::data::{Sample, classes_of, tags_of};
 use crate::output::tell;
-use crate::pretrained::{read_bert_folder, read_state_dict};
+use crate::pretrained::{read_state_dict, read_text_encoder};
 
 /// A model on the device without autodiff.
 pub struct Start {
@@ -57,7 +57,7 @@ impl Start {
         let Some(folder) = &config.model.text.folder else {
             bail!(missing("model.text.folder"));
         };
-        let encoder = read_bert_folder(&config.path(folder))?;
+        let encoder = read_text_encoder(&config.path(folder))?;
         let decoders =
             config.decoders(|section| vocabulary(section, samples, &encoder.tokenizer))?;
         let (tags, classes) = labels(samples);
@@ -66,11 +66,11 @@ impl Start {
         let weights = config.path(weights.with_context(|| missing("model.image.weights"))?);
         let state = read_state_dict(&weights)?;
         let mut muse = Muse::new(&model, device)?;
-        muse.text = load_bert(muse.text, encoder.state)
-            .with_context(|| format!("the text encoder in {}", folder.display()))?;
-        muse.image = load_cnn(muse.image, model.image.encoder, state)
-            .with_context(|| format!("the image encoder {}", weights.display()))?;
-        let d = model.text.hidden_size;
+        let text = muse.text.load_published(encoder.state);
+        muse.text = text.with_context(|| format!("the text encoder in {}", folder.display()))?;
+        let image = muse.image.load_published(model.image.encoder, state);
+        muse.image = image.with_context(|| format!("the image encoder {}", weights.display()))?;
+        let d = model.text.width();
         Ok(Self {
             muse,
             decoders: (model.decoders.as_ref()).map(|sizes| Decoders::new(sizes, d, device)),
@@ -124,7 +124,7 @@ impl Start {
         file.config.validate()?;
         let decoders = match &file.config.decoders {
             Some(sizes) => Some(over(
-                Decoders::new(sizes, file.config.text.hidden_size, device),
+                Decoders::new(sizes, file.config.text.width(), device),
                 own,
             )?),
             None => None,

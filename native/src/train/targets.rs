@@ -10,7 +10,12 @@ pub fn adjust(posts: &mut [Post], smoothing: f64, balance: f64) {
     if smoothing == 0.0 && balance == 0.0 {
         return;
     }
-    let targets = || posts.iter().filter_map(|post| post.target.as_ref());
+    let targets = || {
+        let labels = posts
+            .iter()
+            .filter_map(|post| post.labels.sentiment.as_ref());
+        labels.map(|label| &label.target)
+    };
     let Some(classes) = targets().next().map(Vec::len) else {
         return;
     };
@@ -32,7 +37,8 @@ pub fn adjust(posts: &mut [Post], smoothing: f64, balance: f64) {
         .zip(&weights)
         .map(|(count, weight)| count * weight);
     let mean = weighed.sum::<f64>() / counts.iter().sum::<f64>();
-    for target in posts.iter_mut().filter_map(|post| post.target.as_mut()) {
+    for label in (posts.iter_mut()).filter_map(|post| post.labels.sentiment.as_mut()) {
+        let target = &mut label.target;
         let shares = target.iter().zip(&weights);
         let weighed: Vec<f64> = shares
             .map(|(share, weight)| f64::from(*share) * weight / mean)
@@ -46,19 +52,28 @@ pub fn adjust(posts: &mut [Post], smoothing: f64, balance: f64) {
 
 #[cfg(test)]
 mod tests {
+    use muse_core::heads::Labels;
+    use muse_core::heads::sentiment::Label;
+
     use super::*;
 
     fn of<const N: usize>(smoothing: f64, balance: f64, targets: [[f32; 3]; N]) -> Vec<Vec<f32>> {
         let mut posts = targets.map(|target| Post {
             windows: Vec::new(),
-            tags: None,
-            sentiment: None,
-            target: Some(target.to_vec()),
+            labels: Labels {
+                sentiment: Some(Label {
+                    class: 0,
+                    target: target.to_vec(),
+                }),
+                ..Labels::default()
+            },
             image: None,
             tokens: None,
         });
         adjust(&mut posts, smoothing, balance);
-        posts.map(|post| post.target.expect("a target")).to_vec()
+        posts
+            .map(|post| post.labels.sentiment.expect("a label").target)
+            .to_vec()
     }
 
     fn assert_close(values: Vec<Vec<f32>>, expected: &[[f32; 3]]) {

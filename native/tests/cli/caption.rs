@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use burn::tensor::Device;
-use muse_core::captioner::{CaptionerConfig, END, START, Vocabulary};
+use muse_core::decoders::captioner::{CaptionerConfig, END, START, Vocabulary};
 use muse_core::decoders::{CaptionerDecoder, Decoders, DecodersConfig};
 use muse_core::file::Precision;
 use muse_core::weights::NamedTensor;
@@ -21,7 +21,7 @@ fn speaker() -> &'static Path {
     static MODEL: OnceLock<PathBuf> = OnceLock::new();
     MODEL.get_or_init(|| {
         let mut model = tiny_model();
-        let d = model.config.text.hidden_size;
+        let d = model.config.text.width();
         let words: Vec<&str> = SENTENCE.split(' ').collect();
         let pieces = model.tokenizer.encode_words(&words).concat();
         let vocabulary = Vocabulary::new([&pieces], 1);

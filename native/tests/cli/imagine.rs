@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 
 use burn::tensor::Device;
 use image::RgbImage;
+use muse_core::decoders::generator::PixelCnnConfig;
 use muse_core::decoders::{Decoders, DecodersConfig};
 use muse_core::file::Precision;
-use muse_core::pixel_cnn::PixelCnnConfig;
 use muse_tests::{tiny_model, write};
 
 use super::{done, failed, folder, model, muse, text};
@@ -30,7 +30,7 @@ fn painter() -> &'static Path {
                 dropout: 0.5,
             }),
         };
-        let d = model.config.text.hidden_size;
+        let d = model.config.text.width();
         let decoders = Decoders::new(&config, d, &Device::flex());
         model.state.extend(decoders.state());
         let mut set = |name: &str, values: &[f32]| {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use muse_core::captioner::Vocabulary;
+use muse_core::decoders::captioner::Vocabulary;
 use serde_json::Value;
 
 use super::best_epoch;

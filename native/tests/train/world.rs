@@ -8,11 +8,11 @@ use std::sync::OnceLock;
 
 use burn::tensor::Device;
 use muse::output::write_file;
-use muse_core::config::{CnnKind, MuseConfig};
+use muse_core::config::MuseConfig;
+use muse_core::encoders::image::{CnnKind, ImageEncoder};
+use muse_core::encoders::text::TextEncoder;
 use muse_core::file::ModelFile;
-use muse_core::image::encoder::Cnn;
-use muse_core::text::bert::Bert;
-use muse_core::weights::{Problem, StateDict, WeightsError, load_bert, load_cnn};
+use muse_core::weights::{Problem, StateDict, WeightsError};
 use muse_tests::{ImageFormat, picture, tiny_config, tiny_tokenizer, write};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -363,13 +363,13 @@ fn encoders() -> (&'static Path, &'static Path) {
         let sizes = serde_json::to_vec(&config.text).expect("JSON");
         put(bert.join("config.json"), &sizes);
         put(bert.join("tokenizer.json"), tokenizer.json().as_bytes());
-        let wanted = load_bert(Bert::new(&config.text, &device), StateDict::new());
+        let wanted = TextEncoder::new(&config.text, &device).load_published(StateDict::new());
         put(
             bert.join("model.safetensors"),
             &random_weights(wanted.expect_err("no weights")),
         );
         let kind = CnnKind::EfficientnetLite0;
-        let wanted = load_cnn(Cnn::new(kind, &device), kind, StateDict::new());
+        let wanted = ImageEncoder::new(kind, &device).load_published(kind, StateDict::new());
         let weights = random_weights(wanted.expect_err("no weights"));
         (bert, put(folder.join("cnn.safetensors"), &weights))
     });

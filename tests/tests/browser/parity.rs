@@ -5,7 +5,7 @@ mod posts;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use muse_core::image::pixels::decode;
+use muse_core::pixels::decode;
 use muse_core::{Caption, Tagged, Tagger};
 use serde_json::{Value, json};
 use xtask::server::Answer;
@@ -41,7 +41,7 @@ impl Native {
 
     fn tag(&self, post: &Post) -> Tagged {
         let pixels = decode(&post.photo).expect("the photo");
-        let picture = self.tagger.see(&pixels);
+        let picture = self.tagger.encode_picture(&pixels);
         let request = [(Caption::Text(post.caption.clone()), Some(picture))];
         let reading = self
             .runtime

@@ -6,7 +6,7 @@ use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
 use anyhow::Context;
 use image::imageops::{self, FilterType};
 use image::{ImageBuffer, ImageFormat, Luma, Rgb, RgbImage};
-use muse_core::image::pixels::Pixels;
+use muse_core::pixels::Pixels;
 
 /// The longer side of a tile's photo.
 const SIDE: u32 = 224;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use muse_core::decoders::{DecoderScores, Describer, SeenPhoto, Thumbnail};
+use muse_core::decoders::{DecoderScores, Thumbnail};
+use muse_core::describer::{Describer, EncodedPhoto};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -132,10 +133,10 @@ impl Pairs {
 
     /// The photos as the models' image encoders see them, and as the generators draw them; what cannot be read is told, and
     /// leaves with its captions.
-    fn see<const N: usize>(
+    fn encode<const N: usize>(
         &mut self,
         models: [&Describer; N],
-    ) -> anyhow::Result<([Vec<SeenPhoto>; N], Vec<Thumbnail>)> {
+    ) -> anyhow::Result<([Vec<EncodedPhoto>; N], Vec<Thumbnail>)> {
         let bar = progress::bar(self.paths.len(), "photos");
         let mut seen = models.map(|_| Vec::new());
         let mut thumbnails = Vec::new();
@@ -146,7 +147,7 @@ impl Pairs {
                     places.push(Some(thumbnails.len()));
                     thumbnails.push(Thumbnail::new(&photo));
                     for (seen, model) in seen.iter_mut().zip(models) {
-                        seen.push(model.see(&photo));
+                        seen.push(model.encode_photo(&photo));
                     }
                 }
                 Err(error) => {
@@ -176,10 +177,10 @@ fn tally(model: &Describer, control: Option<&Describer>, set: Set) -> anyhow::Re
     let photos = pairs.paths.len();
     let (seen, thumbnails) = match control {
         None => {
-            let ([seen], thumbnails) = pairs.see([model])?;
+            let ([seen], thumbnails) = pairs.encode([model])?;
             ([seen, Vec::new()], thumbnails)
         }
-        Some(control) => pairs.see([model, control])?,
+        Some(control) => pairs.encode([model, control])?,
     };
     let tokens = tokens(model, &pairs, thumbnails.len());
     if let Some(control) = control
@@ -218,7 +219,7 @@ struct Scored {
 fn score(
     describer: &Describer,
     pairs: &Pairs,
-    seen: &[SeenPhoto],
+    seen: &[EncodedPhoto],
     (title, shift): (&'static str, usize),
 ) -> Scored {
     let photos = seen.len();
@@ -229,7 +230,7 @@ fn score(
     let order: Vec<usize> = (0..pairs.words.len()).collect();
     for group in order.chunks(TOGETHER) {
         let shown = |caption: usize| (pairs.photo[caption] + shift) % photos;
-        let inputs: Vec<(&[String], &SeenPhoto)> = (group.iter())
+        let inputs: Vec<(&[String], &EncodedPhoto)> = (group.iter())
             .map(|&caption| (&pairs.words[caption][..], &seen[shown(caption)]))
             .collect();
         let DecoderScores {

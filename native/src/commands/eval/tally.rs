@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 
 use muse_core::Tagged;
-use muse_core::score::{
-    EntityCounter, EntityScores, Prf, SentimentCounter, SentimentScores, spans,
-};
+use muse_core::heads::entities::spans;
+use muse_core::heads::score::{Mean, Row, Table};
+use muse_core::heads::{Counters, Scores};
 use serde::Serialize;
 
 use crate::data::Sample;
@@ -18,10 +18,7 @@ pub(super) struct Tally {
     pub(super) pictures: usize,
     pub(super) unreadable: usize,
     split_otherwise: usize,
-    entities: EntityCounter,
-    pub(super) tagged: usize,
-    sentiment: SentimentCounter,
-    pub(super) classified: usize,
+    heads: Counters,
 }
 
 /// The scores of a set, as they are printed.
@@ -35,10 +32,8 @@ pub(super) struct Report {
     /// Captions that our splitter splits otherwise than the data, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     split_otherwise: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    entities: Option<EntityScores>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sentiment: Option<SentimentScores>,
+    #[serde(flatten)]
+    heads: Scores,
 }
 
 fn is_zero(count: &usize) -> bool {
@@ -61,7 +56,7 @@ impl Tally {
         let split_otherwise = || !tagged.words.iter().map(|word| &word.text).eq(&sample.words);
         self.split_otherwise += usize::from(resplit && split_otherwise());
         if let Some(gold) = &sample.tags {
-            self.tagged += 1;
+            let counter = self.heads.entities.get_or_insert_default();
             if resplit {
                 let gold = gold_spans(&sample.words, gold);
                 let predicted = tagged
@@ -69,15 +64,20 @@ impl Tally {
                     .iter()
                     .map(|e| (e.kind.clone(), e.start, e.end))
                     .collect::<Vec<_>>();
-                self.entities.add(&char_tags(&gold), &char_tags(&predicted));
+                counter.add(&char_tags(&gold), &char_tags(&predicted));
             } else {
-                self.entities.add(gold, &tagged.tags);
+                counter.add(gold, &tagged.tags);
             }
         }
         if let (Some(gold), Some(predicted)) = (&sample.sentiment, &tagged.sentiment) {
-            self.classified += 1;
-            self.sentiment.add(gold, &predicted.label);
+            let counter = self.heads.sentiment.get_or_insert_default();
+            counter.add(gold, &predicted.label);
         }
+    }
+
+    /// Whether there was a label that could be scored on.
+    pub(super) fn is_scored(&self) -> bool {
+        self.heads.entities.is_some() || self.heads.sentiment.is_some()
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
@@ -85,10 +85,7 @@ impl Tally {
         self.pictures += other.pictures;
         self.unreadable += other.unreadable;
         self.split_otherwise += other.split_otherwise;
-        self.entities.merge(&other.entities);
-        self.tagged += other.tagged;
-        self.sentiment.merge(&other.sentiment);
-        self.classified += other.classified;
+        self.heads.merge(&other.heads);
     }
 
     pub(super) fn report(&self, name: String, resplit: bool) -> Report {
@@ -98,8 +95,7 @@ impl Tally {
             pictures: self.pictures,
             unreadable_pictures: self.unreadable,
             split_otherwise: resplit.then_some(self.split_otherwise),
-            entities: (self.tagged > 0).then(|| self.entities.scores()),
-            sentiment: (self.classified > 0).then(|| self.sentiment.scores()),
+            heads: self.heads.scores(),
         }
     }
 }
@@ -155,89 +151,46 @@ impl Report {
         if let Some(count) = self.split_otherwise {
             writeln!(out, "{count} captions are split otherwise than in the data")?;
         }
-        if let Some(entities) = &self.entities {
+        for table in self.heads.tables() {
             writeln!(out)?;
-            write_entities(out, entities)?;
-        }
-        if let Some(sentiment) = &self.sentiment {
-            writeln!(out)?;
-            write_sentiment(out, sentiment)?;
+            write_table(out, &table)?;
         }
         Ok(())
     }
 }
 
-/// A line of a table: a name, percentages, the number of gold labels.
-struct Row {
-    name: String,
-    /// Precision, recall, F1.
-    values: [f64; 3],
-    support: usize,
-}
-
-fn row(name: &str, precision: f64, recall: f64, f1: f64, support: usize) -> Row {
-    Row {
-        name: plain(name).into_owned(),
-        values: [precision, recall, f1].map(|value| 100.0 * value),
-        support,
-    }
-}
-
-fn prf_row((name, prf): (&String, &Prf)) -> Row {
-    row(name, prf.precision, prf.recall, prf.f1, prf.gold)
-}
-
-fn write_entities(out: &mut impl Write, scores: &EntityScores) -> io::Result<()> {
-    let mut rows: Vec<Row> = scores.per_type.iter().map(prf_row).collect();
-    let (micro, support) = (&scores.micro, scores.micro.gold);
-    rows.push(row(
-        "micro avg",
-        micro.precision,
-        micro.recall,
-        micro.f1,
-        support,
-    ));
-    for (name, mean) in [
-        ("macro avg", &scores.macro_),
-        ("weighted avg", &scores.weighted),
-    ] {
-        rows.push(row(name, mean.precision, mean.recall, mean.f1, support));
-    }
-    write_table(out, "entities", &rows)
-}
-
-fn write_sentiment(out: &mut impl Write, scores: &SentimentScores) -> io::Result<()> {
-    let rows: Vec<Row> = scores.per_class.iter().map(prf_row).collect();
-    write_table(out, "sentiment", &rows)?;
-    writeln!(
-        out,
-        "accuracy {:.2}, weighted F1 {:.2}, macro F1 {:.2} on {} captions",
-        100.0 * scores.accuracy,
-        100.0 * scores.weighted_f1,
-        100.0 * scores.macro_f1,
-        scores.samples
-    )
-}
-
-fn write_table(out: &mut impl Write, title: &str, rows: &[Row]) -> io::Result<()> {
-    let names = rows.iter().map(|row| row.name.chars().count());
+/// Scores in per cent.
+fn write_table(out: &mut impl Write, table: &Table) -> io::Result<()> {
+    let title = table.head;
+    let named = |row: &Row| plain(&row.name).into_owned();
+    let names = table.rows.iter().map(|row| named(row).chars().count());
     let width = names.chain([title.len(), 12]).max().unwrap_or(0);
     writeln!(
         out,
         "{title:width$}  {:>9}  {:>9}  {:>9}  {:>9}",
         "precision", "recall", "F1", "support"
     )?;
-    for Row {
-        name,
-        values,
-        support,
-    } in rows
-    {
-        let [precision, recall, f1] = values;
+    for row in &table.rows {
+        let Mean {
+            precision,
+            recall,
+            f1,
+        } = row.mean;
+        let [precision, recall, f1] = [precision, recall, f1].map(|value| 100.0 * value);
         writeln!(
             out,
-            "{name:width$}  {precision:>9.2}  {recall:>9.2}  {f1:>9.2}  {support:>9}"
+            "{:width$}  {precision:>9.2}  {recall:>9.2}  {f1:>9.2}  {:>9}",
+            named(row),
+            row.support
         )?;
+    }
+    if !table.further.is_empty() {
+        let further = table.further.iter();
+        let further: Vec<String> = further
+            .map(|(name, value)| format!("{name} {:.2}", 100.0 * value))
+            .collect();
+        let samples = table.samples;
+        writeln!(out, "{} on {samples} captions", further.join(", "))?;
     }
     Ok(())
 }
@@ -288,7 +241,7 @@ mod tests {
         };
         let mut tally = Tally::default();
         tally.add(&sample, &tagged, true);
-        let scores = tally.entities.scores();
+        let scores = tally.heads.scores().entities.expect("entities");
         assert_eq!(
             (scores.micro.tp, scores.micro.predicted, scores.micro.gold),
             (1, 2, 2)

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use muse_core::config::{BertConfig, CnnKind, ExchangeConfig};
-use muse_core::pixel_cnn::PixelCnnConfig;
+use muse_core::decoders::generator::PixelCnnConfig;
+use muse_core::encoders::image::CnnKind;
+use muse_core::encoders::text::TextEncoderConfig;
+use muse_core::exchange::ExchangeConfig;
+use muse_core::{decoders, heads};
 use serde::{Deserialize, Serialize};
 
 use crate::data::Source;
@@ -54,7 +57,7 @@ pub struct TextSection {
     pub folder: Option<PathBuf>,
     /// Sizes, for a folder that is not at hand (`muse info`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sizes: Option<BertConfig>,
+    pub sizes: Option<TextEncoderConfig>,
 }
 
 /// The image encoder.
@@ -209,6 +212,19 @@ pub struct LossWeights {
     /// β, of the image generator's loss; 0 leaves the generator out.
     #[serde(default)]
     pub generation: f64,
+}
+
+impl LossWeights {
+    /// The weight of the part that is called so.
+    pub fn of(&self, part: &str) -> f64 {
+        match part {
+            heads::entities::NAME => self.entities,
+            heads::sentiment::NAME => self.sentiment,
+            decoders::CAPTIONING => self.captioning,
+            decoders::GENERATION => self.generation,
+            other => unreachable!("{other} is no part of the objective"),
+        }
+    }
 }
 
 impl Default for LossWeights {
