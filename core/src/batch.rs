@@ -131,9 +131,7 @@ impl Batch {
             words,
         }
     }
-}
 
-impl Batch {
     /// The names of the heads that some sample has a label for.
     pub fn labelled_heads(&self) -> impl Iterator<Item = &'static str> {
         self.targets.heads()

@@ -44,7 +44,8 @@ pub struct ExchangeConfig {
     #[serde(
         default,
         alias = "replace_only",
-        deserialize_with = "rule::rule_or_replace_only"
+        deserialize_with = "rule::rule_or_replace_only",
+        skip_serializing_if = "ExchangeRule::is_papers"
     )]
     pub rule: ExchangeRule,
 }

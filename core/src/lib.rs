@@ -7,6 +7,9 @@
 //! image ─┘     └─ decoders (training)  └─ sentiment
 //! ```
 //!
+//! Each of these four is a module of that name; [`model`] joins encoders, exchange and heads. Settings and their checks are beside
+//! what they are of, and [`config`] composes them.
+//!
 //! This crate knows tensors, text and pixels: no files, no terminal, no threads, no browser.
 //! [`Tagger`] is the one way in for inference; [`model::Muse`] is what a trainer trains.
 

@@ -5,7 +5,7 @@
 
 pub(crate) mod foreign;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -14,7 +14,7 @@ use muse::train::config::LossWeights;
 use muse::train::decode::learn;
 use muse::train::workers::Workers;
 use muse_core::decoders::captioner::{CaptionerConfig, Vocabulary};
-use muse_core::decoders::generator::{Chance, PixelCnn, PixelCnnConfig, SIDE};
+use muse_core::decoders::generator::{PixelCnn, PixelCnnConfig, SIDE, Sampling};
 use muse_core::decoders::{
     CaptionerDecoder, DecoderBatch, DecoderTarget, Decoders, DecodersConfig, MicrobatchSize,
     Thumbnail,
@@ -126,7 +126,7 @@ fn painting(criterion: &mut Criterion) {
     device.seed(1);
     let generator = PixelCnn::new(&GENERATOR, WIDTH, &device);
     let random = Distribution::Uniform(-1.0, 1.0);
-    let chance = Chance {
+    let sampling = Sampling {
         temperature: 1.0,
         seed: 0,
         first: 0,
@@ -140,7 +140,7 @@ fn painting(criterion: &mut Criterion) {
     for pictures in [1, 16] {
         let condition = Tensor::<2>::random([pictures, WIDTH], random, &device);
         group.bench_function(format!("{pictures} from caches"), |bencher| {
-            bencher.iter(|| black_box(generator.sample(condition.clone(), SIDE, chance, || {})));
+            bencher.iter(|| black_box(generator.sample(condition.clone(), SIDE, sampling, || {})));
         });
         let pixels = Tensor::<4>::random([pictures, 3, SIDE, SIDE], random, &device);
         group.bench_function(format!("{pictures}, one full pass of 1024"), |bencher| {

@@ -192,6 +192,10 @@ mod tests {
         let text = message(read_text_encoder(folder.path()));
         assert!(text.contains("is not that of a BERT"), "{text}");
         assert!(text.contains("vocab_size"), "{text}");
+        let other = r#"{"model_type": "roberta"}"#;
+        std::fs::write(folder.path().join("config.json"), other).expect("the file is written");
+        let text = message(read_text_encoder(folder.path()));
+        assert!(text.contains("model_type is \"roberta\""), "{text}");
     }
 
     /// Else a training would end with a model that cannot be read.

@@ -121,7 +121,10 @@ fn captioner_is_the_originals() {
 
     let losses = captioner.losses(regions, &captions);
     close("loss_cross_entropy", numbers(losses.cross_entropy.clone()));
-    close("loss_doubly_stochastic", numbers(losses.overlooked.clone()));
+    close(
+        "loss_doubly_stochastic",
+        numbers(losses.regularisation.clone()),
+    );
     let total = losses.total();
     close("loss_total", numbers(total.clone()));
     let gradients = total.backward();

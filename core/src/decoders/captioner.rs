@@ -127,7 +127,7 @@ struct State {
 
 /// The regions of n pictures, or of one that n captions share.
 #[derive(Clone, Debug)]
-struct Scene {
+struct Memory {
     /// `[n, R, d]` or `[1, R, d]`
     regions: Tensor<3>,
     /// Their part of the attention, `[n, R, A]` or `[1, R, A]`.
@@ -148,14 +148,15 @@ pub struct Captioned {
 pub struct CaptionLoss {
     /// Mean cross-entropy of the batch's real target tokens, in nats.
     pub cross_entropy: Tensor<1>,
-    /// Mean over captions and regions of (1 − Σ_t α)², without λ: every region ought to be looked at once.
-    pub overlooked: Tensor<1>,
+    /// Doubly stochastic regularisation: the mean over captions and regions of (1 − Σ_t α)², without λ. Every region ought to
+    /// be looked at once.
+    pub regularisation: Tensor<1>,
 }
 
 impl CaptionLoss {
     /// L_it: the cross-entropy, and [`LAMBDA`] times the other part.
     pub fn total(self) -> Tensor<1> {
-        self.cross_entropy + self.overlooked * LAMBDA
+        self.cross_entropy + self.regularisation * LAMBDA
     }
 }
 
@@ -244,12 +245,12 @@ impl Captioner {
         dropout: Option<Tensor<2>>,
     ) -> CaptionLoss {
         let packed = self.run(regions, captions);
-        let looked = captions.total(packed.attention); // [B, R]
+        let alpha = captions.total(packed.attention); // [B, R]
         CaptionLoss {
             cross_entropy: self
                 .cross_entropy_of(packed.hidden, captions, dropout)
                 .mean(),
-            overlooked: (looked.neg() + 1.0).square().mean(),
+            regularisation: (alpha.neg() + 1.0).square().mean(),
         }
     }
 
@@ -282,21 +283,21 @@ impl Captioner {
 
     /// The recurrence along the captions.
     fn run(&self, regions: Tensor<3>, captions: &Captions) -> Packed {
-        let (mut scene, mut state) = self.begin(regions.select(0, captions.order.clone()));
+        let (mut memory, mut state) = self.begin(regions.select(0, captions.order.clone()));
         let tokens = self.tokens(&captions.inputs); // [P, 4H]
         let tokens = split(tokens, captions.running());
         let (mut hidden, mut attention) = (Vec::new(), Vec::new());
         for (tokens, &running) in tokens.into_iter().zip(captions.running()) {
             if running < state.hidden.dims()[0] {
                 // The shortest are last.
-                scene.regions = scene.regions.narrow(0, 0, running);
-                scene.keys = scene.keys.narrow(0, 0, running);
+                memory.regions = memory.regions.narrow(0, 0, running);
+                memory.keys = memory.keys.narrow(0, 0, running);
                 state.hidden = state.hidden.narrow(0, 0, running);
                 state.cell = state.cell.narrow(0, 0, running);
             }
-            let (next, looked) = self.step(&scene, state, tokens);
+            let (next, alpha) = self.step(&memory, state, tokens);
             hidden.push(next.hidden.clone());
-            attention.push(looked);
+            attention.push(alpha);
             state = next;
         }
         Packed {
@@ -306,7 +307,7 @@ impl Captioner {
     }
 
     /// The regions `[n, R, d]` with their keys, and the state before the first token.
-    fn begin(&self, regions: Tensor<3>) -> (Scene, State) {
+    fn begin(&self, regions: Tensor<3>) -> (Memory, State) {
         let [size, count, d] = regions.dims();
         let keys = self
             .attention
@@ -318,7 +319,7 @@ impl Captioner {
             hidden: self.initial_hidden.forward(mean.clone()),
             cell: self.initial_cell.forward(mean),
         };
-        (Scene { regions, keys }, state)
+        (Memory { regions, keys }, state)
     }
 
     /// The part of `tokens` `[P]` in the gates, `[P, 4H]`.
@@ -329,15 +330,15 @@ impl Captioner {
 
     /// One token further: looks, then reads the token, of whose part in the gates `tokens` `[n, 4H]` is. Gives the new state
     /// and the attention `[n, R]`.
-    fn step(&self, scene: &Scene, state: State, tokens: Tensor<2>) -> (State, Tensor<2>) {
-        let looked = self.attention.forward(&scene.keys, state.hidden.clone()); // [n, R]
-        let context = looked
+    fn step(&self, memory: &Memory, state: State, tokens: Tensor<2>) -> (State, Tensor<2>) {
+        let alpha = self.attention.forward(&memory.keys, state.hidden.clone()); // [n, R]
+        let context = alpha
             .clone()
             .unsqueeze_dim::<3>(1)
-            .matmul(scene.regions.clone())
+            .matmul(memory.regions.clone())
             .squeeze_dim::<2>(1); // [n, d]
         let context = context * sigmoid(self.gate.forward(state.hidden.clone()));
-        (self.lstm.forward(state, tokens, context), looked)
+        (self.lstm.forward(state, tokens, context), alpha)
     }
 
     /// Of hidden states `[n, H]` the logits `[n, V]` of what comes next.

@@ -18,7 +18,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-pub use self::sampler::Chance;
+pub use self::sampler::Sampling;
 
 use self::block::GatedBlock;
 use self::conv::{Conv, TransposedConv};

@@ -76,7 +76,8 @@ impl Microbatch<'_> {
                     .expect("the captioner that it is for");
                 let (tokens, dropout) = (&work.pairs.tokens, work.dropout.clone());
                 let losses = captioner.losses_with(input, tokens, dropout);
-                losses.cross_entropy * work.tokens + losses.overlooked * (LAMBDA * work.captions)
+                losses.cross_entropy * work.tokens
+                    + losses.regularisation * (LAMBDA * work.captions)
             }
             Work::Pictures(work) => {
                 let generator = decoders

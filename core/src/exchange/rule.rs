@@ -15,6 +15,11 @@ pub enum ExchangeRule {
 }
 
 impl ExchangeRule {
+    /// Whether it is the paper's, which a file need not name.
+    pub(super) fn is_papers(&self) -> bool {
+        *self == Self::Add
+    }
+
     /// The new rows of a stream.
     ///
     /// # Shapes
@@ -88,6 +93,8 @@ mod tests {
             let config = read(written).expect("a rule");
             assert_eq!(config.rule, rule, "{written}");
             let again = serde_json::to_string(&config).expect("plain data");
+            // So that older programs read what has nothing new.
+            assert_eq!(again.contains("rule"), rule != ExchangeRule::Add);
             let again: ExchangeConfig = serde_json::from_str(&again).expect("what was written");
             assert_eq!(again, config);
         }

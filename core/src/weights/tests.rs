@@ -25,7 +25,7 @@ fn parts(device: &Device) -> Parts {
     }
 }
 
-fn tensor(shape: &[usize], first: f32) -> NamedTensor {
+pub(crate) fn tensor(shape: &[usize], first: f32) -> NamedTensor {
     let elements: usize = shape.iter().product();
     NamedTensor {
         shape: shape.to_vec(),
@@ -33,7 +33,7 @@ fn tensor(shape: &[usize], first: f32) -> NamedTensor {
     }
 }
 
-fn problems<M>(result: Result<M, WeightsError>) -> Vec<Problem> {
+pub(crate) fn problems<M>(result: Result<M, WeightsError>) -> Vec<Problem> {
     match result {
         Err(WeightsError::Mismatch { problems, .. }) => problems,
         Err(other) => panic!("{other}"),

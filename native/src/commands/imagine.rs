@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use image::imageops::{self, FilterType};
 use image::{ImageFormat, Rgb, RgbImage};
 use muse_core::Caption;
-use muse_core::decoders::generator::{Chance, SIDE};
+use muse_core::decoders::generator::{SIDE, Sampling};
 use muse_core::describer::Describer;
 
 use super::{line, read_bytes};
@@ -76,13 +76,13 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let bar = bar(SIDE * count.div_ceil(TOGETHER), "lines");
     let mut pictures = Vec::with_capacity(count);
     for first in (0..count).step_by(TOGETHER) {
-        let chance = Chance {
+        let sampling = Sampling {
             temperature: options.temperature,
             seed: options.seed,
             first,
         };
         let conditions = condition.clone().repeat_dim(0, TOGETHER.min(count - first));
-        for pixels in generator.sample(conditions, SIDE, chance, || bar.inc(1)) {
+        for pixels in generator.sample(conditions, SIDE, sampling, || bar.inc(1)) {
             let picture = RgbImage::from_raw(SIDE as u32, SIDE as u32, pixels);
             pictures.push(picture.context("the generator painted too little")?);
         }

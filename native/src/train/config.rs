@@ -211,6 +211,17 @@ mod tests {
     }
 
     #[test]
+    fn the_exchanges_rule_is_read_under_its_old_name_too() {
+        for replace in ["replace_only=true", "rule=replace"] {
+            let config = parse(&[&format!("model.exchange.{replace}")]).unwrap();
+            let rule = config.model.exchange.unwrap().rule;
+            assert_eq!(rule, muse_core::exchange::ExchangeRule::Replace);
+        }
+        let error = format!("{:#}", parse(&["model.exchange.rule=swap"]).unwrap_err());
+        assert!(error.contains("\"add\" or \"replace\""), "{error}");
+    }
+
+    #[test]
     fn wrong_settings_are_named() {
         for (wrong, named) in [
             ("train.epochs=0", "epochs"),

@@ -186,7 +186,7 @@ mod tests {
         (Decoders::new(&config(dropout), D, &device), encoded)
     }
 
-    /// Losses and gradients of the `dropped` parts: as the trainer has them with so many workers, or of a single graph.
+    /// Losses and gradients of the `dropped` microbatches: as the trainer has them with so many workers, or of a single graph.
     fn gradients(
         (decoders, encoded): &(Decoders, Encoded),
         pairs: &DecoderBatch,
@@ -194,8 +194,8 @@ mod tests {
         workers: Option<usize>,
     ) -> Vec<f32> {
         // A backward pass uses up the graph behind what is read; the dropout stays.
-        let mut parts = decoders.microbatches(encoded, pairs);
-        for (part, dropped) in parts.iter_mut().zip(dropped) {
+        let mut microbatches = decoders.microbatches(encoded, pairs);
+        for (part, dropped) in microbatches.iter_mut().zip(dropped) {
             let input = part.input.clone();
             *part = dropped.clone();
             part.input = input;
@@ -203,9 +203,9 @@ mod tests {
         let (losses, own, mut all) = match workers {
             None => {
                 let losses = NAMES.map(|part| {
-                    let parts = parts.iter();
-                    let parts = parts.filter(|microbatch| microbatch.part() == part);
-                    parts
+                    let microbatches = microbatches.iter();
+                    let microbatches = microbatches.filter(|microbatch| microbatch.part() == part);
+                    microbatches
                         .map(|part| part.loss(decoders))
                         .reduce(|sum, loss| sum + loss)
                 });
@@ -220,8 +220,8 @@ mod tests {
             }
             Some(workers) => {
                 let workers = Workers::new(workers).expect("threads");
-                let decoded = learn(decoders, &parts, &WEIGHTS, &workers);
-                let mut all = decoded.surrogate.expect("parts").backward();
+                let decoded = learn(decoders, &microbatches, &WEIGHTS, &workers);
+                let mut all = decoded.surrogate.expect("microbatches").backward();
                 let mut own = decoded.gradients;
                 let mlp = GradientsParams::from_module(&mut all, decoders);
                 merge(decoders, mlp, &mut own);
@@ -250,18 +250,18 @@ mod tests {
     }
 
     #[test]
-    fn parts_learn_what_a_single_graph_would_on_any_number_of_workers() {
+    fn microbatches_learn_what_a_single_graph_would_on_any_number_of_workers() {
         let model = setup(0.5);
         let device = Device::flex().autodiff();
         let pairs =
             DecoderBatch::new(&targets(), &config(0.5), size(2, 2), &device).expect("pairs");
-        let parts = model.0.microbatches(&model.1, &pairs);
-        let expected = gradients(&model, &pairs, &parts, None);
+        let microbatches = model.0.microbatches(&model.1, &pairs);
+        let expected = gradients(&model, &pairs, &microbatches, None);
         assert!(expected.iter().any(|gradient| gradient.abs() > 1e-2));
-        let one = gradients(&model, &pairs, &parts, Some(1));
+        let one = gradients(&model, &pairs, &microbatches, Some(1));
         assert_close(&one, &expected);
         for workers in [2, 4] {
-            assert_eq!(gradients(&model, &pairs, &parts, Some(workers)), one);
+            assert_eq!(gradients(&model, &pairs, &microbatches, Some(workers)), one);
         }
     }
 
@@ -276,8 +276,8 @@ mod tests {
                 generation,
                 ..WEIGHTS
             };
-            let parts = model.0.microbatches(&model.1, &pairs);
-            let learned = learn(&model.0, &parts, &weights, &workers);
+            let microbatches = model.0.microbatches(&model.1, &pairs);
+            let learned = learn(&model.0, &microbatches, &weights, &workers);
             let clipped = clip(&model.0, learned.gradients, 1e-3);
             let mut captioner = Values(&clipped, Vec::new());
             (model.0.captioner.as_ref().expect("a captioner")).visit(&mut captioner);
@@ -299,8 +299,8 @@ mod tests {
         let (model, device) = (setup(0.0), Device::flex().autodiff());
         let [one, other] = [size(1, 1), size(4, 3)].map(|size| {
             let pairs = DecoderBatch::new(&targets(), &config(0.0), size, &device).expect("pairs");
-            let parts = model.0.microbatches(&model.1, &pairs);
-            gradients(&model, &pairs, &parts, Some(2))
+            let microbatches = model.0.microbatches(&model.1, &pairs);
+            gradients(&model, &pairs, &microbatches, Some(2))
         });
         assert_close(&one, &other);
     }

@@ -84,7 +84,11 @@ impl Trainee {
     }
 
     /// `L = L_task + α·L_it + β·L_ti` (arXiv:2309.02190), L_task itself a weighted sum; and its gradients.
-    fn learn(&self, batch: &Batch, pairs: Option<&DecoderBatch>) -> (StepOutput, GradientsParams) {
+    fn learn(
+        &self,
+        batch: &Batch,
+        decoder_batch: Option<&DecoderBatch>,
+    ) -> (StepOutput, GradientsParams) {
         let settings = &self.settings;
         let weights = &settings.weights;
         let heads = batch.labelled_heads().any(|head| weights.of(head) > 0.0);
@@ -97,15 +101,15 @@ impl Trainee {
                 Tensor::zeros([batch.size, count, d], &settings.device)
             }
         };
-        let drawn = sees && pairs.is_some_and(DecoderBatch::has_pictures);
-        let said = sees && pairs.is_some_and(DecoderBatch::has_captions);
+        let drawn = sees && decoder_batch.is_some_and(DecoderBatch::has_pictures);
+        let said = sees && decoder_batch.is_some_and(DecoderBatch::has_captions);
         let encoded = Encoded {
             text: rows(heads || drawn, &|| self.muse.encode_text(batch), 1),
             image: rows(heads || said, &|| self.muse.encode_image(batch), REGIONS),
         };
-        let decoded = match (&self.decoders, pairs) {
-            (Some(decoders), Some(pairs)) => {
-                let microbatches = decoders.microbatches(&encoded, pairs);
+        let decoded = match (&self.decoders, decoder_batch) {
+            (Some(decoders), Some(batch)) => {
+                let microbatches = decoders.microbatches(&encoded, batch);
                 decode::learn(decoders, &microbatches, weights, &settings.workers)
             }
             _ => Decoded::default(),
@@ -143,7 +147,11 @@ impl Trainee {
         (output, gradients)
     }
 
-    fn pairs(&self, targets: &[Option<DecoderTarget>], device: &Device) -> Option<DecoderBatch> {
+    fn decoder_batch(
+        &self,
+        targets: &[Option<DecoderTarget>],
+        device: &Device,
+    ) -> Option<DecoderBatch> {
         let config = self.settings.config.decoders.as_ref()?;
         DecoderBatch::new(targets, config, self.settings.microbatch, device)
     }
@@ -162,8 +170,8 @@ impl TrainStep for Trainee {
             settings.pad,
             &settings.device,
         );
-        let pairs = self.pairs(&input.targets, &settings.device);
-        let (output, grads) = self.learn(&batch, pairs.as_ref());
+        let decoder_batch = self.decoder_batch(&input.targets, &settings.device);
+        let (output, grads) = self.learn(&batch, decoder_batch.as_ref());
         TrainOutput {
             grads,
             item: output,
@@ -194,9 +202,9 @@ impl InferenceStep for Trainee {
         let device = settings.device.clone().inner();
         let batch = Batch::new(&input.examples, &settings.config, settings.pad, &device);
         let encoded = self.muse.encode(&batch);
-        let pairs = self.pairs(&input.targets, &device);
-        let decoders = match (&self.decoders, &pairs) {
-            (Some(decoders), Some(pairs)) => decoders.scores(&encoded, pairs),
+        let decoder_batch = self.decoder_batch(&input.targets, &device);
+        let decoders = match (&self.decoders, &decoder_batch) {
+            (Some(decoders), Some(batch)) => decoders.scores(&encoded, batch),
             _ => DecoderScores::default(),
         };
         Evaluated {

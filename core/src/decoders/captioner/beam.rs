@@ -53,7 +53,7 @@ impl Captioner {
     pub fn beam_search(&self, regions: Tensor<3>, beams: usize, max_len: usize) -> Vec<Beam> {
         assert_eq!(regions.dims()[0], 1, "the regions of one picture");
         let device = regions.device();
-        let (scene, mut state) = self.begin(regions);
+        let (memory, mut state) = self.begin(regions);
         let mut live = vec![Beam {
             tokens: Vec::new(),
             log_probability: 0.0,
@@ -66,11 +66,11 @@ impl Captioner {
         // One step more than there are pieces: the end takes one, too.
         for length in 0..=max_len {
             let tokens = self.tokens(&indices(&last, &device));
-            let (next, looked) = self.step(&scene, state, tokens);
+            let (next, alpha) = self.step(&memory, state, tokens);
             let likely = log_softmax(self.logits(next.hidden.clone()), 1);
-            let [likely, looked] = read([likely, looked]);
+            let [likely, alpha] = read([likely, alpha]);
             let vocabulary = likely.len() / live.len();
-            let regions = looked.len() / live.len();
+            let regions = alpha.len() / live.len();
 
             if length == max_len {
                 // There is room for the end alone; whoever would say more is cut.
@@ -100,7 +100,7 @@ impl Captioner {
                 beam.log_probability = candidate.log_probability;
                 beam.tokens.push(candidate.token);
                 let from = candidate.parent * regions;
-                beam.attention.push(looked[from..from + regions].to_vec());
+                beam.attention.push(alpha[from..from + regions].to_vec());
                 parents.push(candidate.parent as u32);
                 last.push(candidate.token);
                 further.push(beam);

@@ -100,23 +100,23 @@ fn the_losses_are_those_of_the_definition() {
     let said = captioner.forward(regions.clone(), &captions);
     let likely = numbers(log_softmax(said.logits, 2));
     let attention = numbers(said.attention);
-    let (mut entropy, mut overlooked) = (0.0, 0.0);
+    let (mut entropy, mut regularisation) = (0.0, 0.0);
     for (place, sentence) in sentences.iter().enumerate() {
         for (step, &target) in sentence[1..].iter().enumerate() {
             entropy -= likely[(place * 5 + step) * 9 + target as usize] / 9.0;
         }
         for region in 0..4 {
-            let looked: f32 = (0..sentence.len() - 1)
+            let alpha: f32 = (0..sentence.len() - 1)
                 .map(|step| attention[(place * 5 + step) * 4 + region])
                 .sum();
-            overlooked += (1.0 - looked).powi(2) / 12.0;
+            regularisation += (1.0 - alpha).powi(2) / 12.0;
         }
     }
     let losses = captioner.losses(regions.clone(), &captions);
     let total = captioner.loss(regions, &captions).into_scalar::<f32>();
     assert!((losses.cross_entropy.into_scalar::<f32>() - entropy).abs() < 1e-5);
-    assert!((losses.overlooked.into_scalar::<f32>() - overlooked).abs() < 1e-5);
-    assert!((total - entropy - LAMBDA * overlooked).abs() < 1e-5);
+    assert!((losses.regularisation.into_scalar::<f32>() - regularisation).abs() < 1e-5);
+    assert!((total - entropy - LAMBDA * regularisation).abs() < 1e-5);
 }
 
 #[test]

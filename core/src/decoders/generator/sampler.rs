@@ -58,7 +58,7 @@ pub(super) struct Sampler {
 /// What pictures are drawn with. Each has random numbers of its own, of the seed and its number alone: the first pictures of
 /// many are those of few, in however many parts they are painted.
 #[derive(Clone, Copy, Debug)]
-pub struct Chance {
+pub struct Sampling {
     /// Scales the noise that the mixture's logistic and the value within it are drawn with: 1 is the network's own
     /// distribution, 0 always takes the likeliest logistic and its mean.
     pub temperature: f64,
@@ -77,12 +77,12 @@ impl PixelCnn {
         &self,
         condition: Tensor<2>,
         side: usize,
-        chance: Chance,
+        sampling: Sampling,
         mut progress: impl FnMut(),
     ) -> Vec<Vec<u8>> {
         let mut sampler = Sampler::new(self, condition, side);
-        let mut random: Vec<Random> = (chance.first..chance.first + sampler.pictures)
-            .map(|picture| Random::new(chance.seed, picture as u64))
+        let mut random: Vec<Random> = (sampling.first..sampling.first + sampler.pictures)
+            .map(|picture| Random::new(sampling.seed, picture as u64))
             .collect();
         let mut pictures = vec![Vec::with_capacity(3 * side * side); sampler.pictures];
         for y in 0..side {
@@ -91,7 +91,7 @@ impl PixelCnn {
                 let numbers = logits.len() / pictures.len().max(1);
                 for (at, picture) in pictures.iter_mut().enumerate() {
                     let logits = &logits[at * numbers..][..numbers];
-                    let colours = draw(logits, chance.temperature, || random[at].uniform());
+                    let colours = draw(logits, sampling.temperature, || random[at].uniform());
                     sampler.put(at, y, x, colours.map(to_unit));
                     picture.extend(colours);
                 }

@@ -69,15 +69,15 @@ impl EfficientNetLite0 {
         maps
     }
 
-    fn run(&self, pixels: Tensor<4>, mut seen: impl FnMut(&Tensor<4>)) -> Tensor<4> {
+    fn run(&self, pixels: Tensor<4>, mut observe: impl FnMut(&Tensor<4>)) -> Tensor<4> {
         let mut map = relu6(self.stem.forward(pixels)); // [B, 32, S/2, S/2]
-        seen(&map);
+        observe(&map);
         for block in &self.blocks {
             map = block.forward(map);
-            seen(&map);
+            observe(&map);
         }
         let map = relu6(self.head.forward(map)); // [B, 1280, S/32, S/32]
-        seen(&map);
+        observe(&map);
         map
     }
 

@@ -69,14 +69,14 @@ impl ResNet {
         maps
     }
 
-    fn run(&self, pixels: Tensor<4>, mut seen: impl FnMut(&Tensor<4>)) -> Tensor<4> {
+    fn run(&self, pixels: Tensor<4>, mut observe: impl FnMut(&Tensor<4>)) -> Tensor<4> {
         let mut map = self.maxpool.forward(relu(self.conv1.forward(pixels))); // [B, 64, S/4, S/4]
-        seen(&map);
+        observe(&map);
         for layer in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
             for block in layer {
                 map = block.forward(map);
             }
-            seen(&map);
+            observe(&map);
         }
         map
     }

@@ -1,21 +1,6 @@
 use super::*;
-use crate::weights::{NamedTensor, Problem};
-
-fn tensor(shape: &[usize], first: f32) -> NamedTensor {
-    let elements: usize = shape.iter().product();
-    NamedTensor {
-        shape: shape.to_vec(),
-        data: (0..elements).map(|i| first + i as f32).collect(),
-    }
-}
-
-fn problems<M>(result: Result<M, WeightsError>) -> Vec<Problem> {
-    match result {
-        Err(WeightsError::Mismatch { problems, .. }) => problems,
-        Err(other) => panic!("{other}"),
-        Ok(_) => panic!("wrong weights were loaded"),
-    }
-}
+use crate::weights::Problem;
+use crate::weights::tests::{problems, tensor};
 
 #[test]
 fn cnns_take_the_names_of_their_originals() {

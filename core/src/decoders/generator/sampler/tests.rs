@@ -68,12 +68,12 @@ fn the_pictures_are_those_of_full_passes() {
     let condition = waves([2, 7], &device);
     let mut lines = 0;
     let mut paint = |condition, first| {
-        let chance = Chance {
+        let sampling = Sampling {
             temperature,
             seed,
             first,
         };
-        net.sample(condition, side, chance, || lines += 1)
+        net.sample(condition, side, sampling, || lines += 1)
     };
     let painted = paint(condition.clone(), 0);
 

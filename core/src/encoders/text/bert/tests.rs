@@ -1,21 +1,6 @@
 use super::*;
-use crate::weights::{NamedTensor, state_dict};
-
-fn tensor(shape: &[usize], first: f32) -> NamedTensor {
-    let elements: usize = shape.iter().product();
-    NamedTensor {
-        shape: shape.to_vec(),
-        data: (0..elements).map(|i| first + i as f32).collect(),
-    }
-}
-
-fn problems<M>(result: Result<M, WeightsError>) -> Vec<Problem> {
-    match result {
-        Err(WeightsError::Mismatch { problems, .. }) => problems,
-        Err(other) => panic!("{other}"),
-        Ok(_) => panic!("wrong weights were loaded"),
-    }
-}
+use crate::weights::state_dict;
+use crate::weights::tests::{problems, tensor};
 
 fn bert(device: &Device) -> Bert {
     let config = BertConfig {
