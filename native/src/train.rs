@@ -20,7 +20,7 @@ pub mod start;
 pub mod targets;
 pub mod workers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,6 +29,7 @@ use burn::module::{Module, ParamGroup};
 use burn::tensor::Device;
 use burn::train::logger::InMemoryMetricLogger;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
+use clap::Args;
 use muse_core::model::Muse;
 
 use self::checkpoint::{AtomicCheckpointer, KeepTwo, PARTS};
@@ -43,29 +44,43 @@ use self::progress::Bar;
 use self::report::MetricsFile;
 use self::start::Start;
 use self::workers::Workers;
+use crate::cli::values::assignment;
 use crate::data::cache::FeatureCache;
 use crate::data::views::View;
 use crate::device::{Chosen, DeviceChoice};
 use crate::output::tell;
 
 /// What `muse train` was asked for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, Args)]
 pub struct Options {
-    /// The TOML file.
+    /// The configuration, a TOML file
     pub config: PathBuf,
-    /// The run's folder.
-    pub out: PathBuf,
-    /// A model file to start from.
+    /// Folder of the run: configuration, metrics, checkpoints and the best model [default: runs/ and the
+    /// configuration's name]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Model file to start from, instead of the configuration's model.init
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
     pub init: Option<PathBuf>,
-    /// Whether to go on from the last checkpoint.
+    /// Go on from the last checkpoint in the run's folder
+    #[arg(long)]
     pub resume: bool,
-    /// `key=value` overrides of the configuration.
+    /// Override a setting of the configuration; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
     pub overrides: Vec<String>,
-    /// Where to train.
+    /// Where to train
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
     pub device: DeviceChoice,
 }
 
 impl Options {
+    /// The run's folder.
+    fn folder(&self) -> PathBuf {
+        let name = || self.config.file_stem().unwrap_or_default();
+        let named = || Path::new("runs").join(name());
+        self.out.clone().unwrap_or_else(named)
+    }
+
     /// The command that goes on with the run.
     fn again(&self) -> String {
         let quoted = |text: &str| {
@@ -77,7 +92,10 @@ impl Options {
         };
         let mut words = vec!["muse train".to_owned()];
         words.push(quoted(&self.config.to_string_lossy()));
-        words.push(format!("--out {}", quoted(&self.out.to_string_lossy())));
+        words.push(format!(
+            "--out {}",
+            quoted(&self.folder().to_string_lossy())
+        ));
         words.extend(
             self.overrides
                 .iter()
@@ -96,7 +114,7 @@ impl Options {
 /// run has saved until then stays whole.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let config = TrainConfig::load(&options.config, &options.overrides)?;
-    let (folder, saved) = RunFolder::open(&options.out, &config, options.resume)?;
+    let (folder, saved) = RunFolder::open(&options.folder(), &config, options.resume)?;
     let named = config.model.init.as_ref().map(|path| config.path(path));
     let asked = options.init.clone().or(named);
     let chosen = options.device.open()?;
@@ -232,7 +250,7 @@ fn launch(
     let steps = feed.steps();
     let checkpointer = |part| AtomicCheckpointer::new(&epochs.checkpoints, PARTS[part]);
     let checkpointers = (checkpointer(0), checkpointer(1), checkpointer(2));
-    let mut training = SupervisedTraining::new(&options.out, feed, Arc::new(valid))
+    let mut training = SupervisedTraining::new(options.folder(), feed, Arc::new(valid))
         .num_epochs(num_epochs)
         .with_training_strategy(TrainingStrategy::Custom(Arc::new(epochs)))
         .with_custom_checkpointers(checkpointers.0, checkpointers.1, checkpointers.2)

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use burn::tensor::Device;
+use clap::Args;
 use muse_core::config::MuseConfig;
 use muse_core::decoders::captioner::Vocabulary;
 use muse_core::decoders::{Decoders, DecodersConfig, PREFIX};
@@ -24,11 +25,12 @@ use crate::train::config::TrainConfig;
 use crate::train::start::vocabulary;
 
 /// What to tell about, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, Args)]
 pub struct Options {
-    /// A model file, or a training configuration when it ends in `.toml`.
-    pub path: PathBuf,
-    /// Print JSON.
+    /// Model file, or a training configuration (.toml)
+    pub model: PathBuf,
+    /// Print JSON
+    #[arg(long)]
     pub json: bool,
 }
 
@@ -121,18 +123,18 @@ fn count(config: &MuseConfig) -> anyhow::Result<Parts> {
 /// When the file cannot be read, or what it describes makes no sense.
 pub fn run(options: Options) -> anyhow::Result<()> {
     let is_config = options
-        .path
+        .model
         .extension()
         .is_some_and(|ending| ending.eq_ignore_ascii_case("toml"));
     let (config, parts, file) = match is_config {
         true => {
-            let config = model_of(&options.path)?;
+            let config = model_of(&options.model)?;
             let parts = count(&config)?;
             (config, parts, None)
         }
         false => {
-            let bytes = read_bytes(&options.path)?;
-            let context = || format!("cannot use {} as a model", options.path.display());
+            let bytes = read_bytes(&options.model)?;
+            let context = || format!("cannot use {} as a model", options.model.display());
             let model = ModelFile::from_bytes(&bytes).with_context(context)?;
             // Counted from the shape, not from the file: the file's tensors come in the order of their names.
             let parts = count(&model.config).with_context(context)?;
@@ -140,7 +142,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
             ensure!(
                 stored == parts.total(),
                 "{} holds {stored} weights, but its configuration has {}",
-                options.path.display(),
+                options.model.display(),
                 parts.total()
             );
             (model.config, parts, Some((precision(&bytes), bytes.len())))
