@@ -18,11 +18,11 @@ use burn::train::TrainStep;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode};
 use half::f16;
-use muse::train::config::{TextSection, TrainConfig};
+use muse::train::config::{TextSection, TrainConfig, TrainSection};
 use muse::train::decode::learn;
 use muse::train::feed::StepInput;
 use muse::train::freeze;
-use muse::train::learner::{Trainee, optimizer, schedule};
+use muse::train::learner::{Settings, Trainee, optimizer, schedule};
 use muse::train::workers::Workers;
 use muse_core::batch::{Batch, Example, Picture};
 use muse_core::config::MuseConfig;
@@ -251,7 +251,6 @@ fn parts(bench: &mut Bench) {
         .set_require_grad(true);
     let mut weighted = config.train.clone();
     (weighted.weights.captioning, weighted.weights.generation) = (0.5, 0.5);
-    let workers = || Workers::new(rayon::current_num_threads()).expect("threads");
     let encoded = || Encoded {
         text: random([POSTS, PIECES, d]),
         image: random([POSTS, REGIONS, d]),
@@ -283,13 +282,12 @@ fn parts(bench: &mut Bench) {
         targets,
         seed: 1,
     };
-    let all = Trainee::new(
-        (muse.clone(), Some(decoders)),
+    let all = trainee(
+        muse.clone(),
+        Some(decoders),
         model.clone(),
         &weighted,
-        0,
         &device,
-        (MicrobatchSize::CPU, workers()),
     );
     bench.part(
         "forward and backward with decoders",
@@ -300,14 +298,7 @@ fn parts(bench: &mut Bench) {
     let mut model = model;
     model.decoders = None;
     let input = whole;
-    let trainee = Trainee::new(
-        (muse, None),
-        model,
-        &config.train,
-        0,
-        &device,
-        (MicrobatchSize::CPU, workers()),
-    );
+    let trainee = trainee(muse, None, model, &config.train, &device);
     let mut optimizer = optimizer(&trainee, &config.train, &device);
     let mut rates = schedule(&config, 1_000_000).expect("the rates");
     // The gradients of one step do for all: their values make no difference to the time.
@@ -432,4 +423,27 @@ fn targets() -> Vec<Option<DecoderTarget>> {
         })
     };
     (0..POSTS).map(target).collect()
+}
+
+fn workers() -> Workers {
+    Workers::new(rayon::current_num_threads()).expect("threads")
+}
+
+fn trainee(
+    muse: Muse,
+    decoders: Option<Decoders>,
+    config: MuseConfig,
+    train: &TrainSection,
+    device: &Device,
+) -> Trainee {
+    let settings = Settings {
+        config,
+        weights: train.weights.clone(),
+        clip: train.clip,
+        pad: 0,
+        device: device.clone(),
+        microbatch: MicrobatchSize::CPU,
+        workers: Arc::new(workers()),
+    };
+    Trainee::new(muse, decoders, settings)
 }

@@ -1,212 +1,59 @@
-//! The command line: parsed raw, then checked into what the commands take, once.
+//! The command line: which subcommands there are. What each takes stands with it, and clap checks it.
 
-mod args;
+pub(crate) mod tag;
+pub(crate) mod values;
 
-use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
-use muse_core::file::Precision;
+use clap::{Parser, Subcommand};
 
-use self::args::{EvalArgs, Raw, RawCommand, RawPrecision, SweepArgs, TagArgs, TrainArgs};
+use self::tag::TagArgs;
+use crate::commands::{caption, eval, export, imagine, info};
+#[cfg(feature = "studies")]
+use crate::studies::Study;
+use crate::{commands, output, train};
 
-use crate::commands::{caption, eval, export, imagine, info, tag};
-use crate::{crossfit, output, sweep, train};
+/// Finds the entities and the sentiment of captions, with or without their pictures.
+#[derive(Debug, Parser)]
+#[command(name = "muse", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
 
-/// A checked command line.
-#[derive(Debug)]
+#[derive(Debug, Subcommand)]
 enum Command {
+    /// Train a model
     Train(train::Options),
-    Sweep(sweep::Options),
-    Crossfit(crossfit::Options),
-    Tag(tag::Options),
+    #[cfg(feature = "studies")]
+    #[command(flatten)]
+    Study(Study),
+    /// Mark the entities of captions and tell their sentiment
+    Tag(TagArgs),
+    /// Describe a photo, and draw where each word looked
     Caption(caption::Options),
+    /// Paint small pictures of a text
     Imagine(imagine::Options),
+    /// Score a model on labelled data
     Eval(eval::Options),
+    /// Write a model file with weights of another precision
     Export(export::Options),
+    /// Tell what a model file or a training configuration is made of
     Info(info::Options),
-}
-
-impl Raw {
-    fn check(self) -> Result<Command, clap::Error> {
-        Ok(match self.command {
-            RawCommand::Train(args) => Command::Train(args.check()),
-            RawCommand::Sweep(args) => Command::Sweep(args.check()),
-            RawCommand::Crossfit(args) => Command::Crossfit(crossfit::Options {
-                config: args.config,
-                out: args.out,
-                folds: args.folds,
-                share: args.share.into(),
-                overrides: joined(args.overrides),
-                device: args.device,
-            }),
-            RawCommand::Tag(args) => Command::Tag(args.check()?),
-            RawCommand::Caption(args) => Command::Caption(caption::Options {
-                image: args.image,
-                model: args.model,
-                beams: args.beams,
-                max_len: args.max_len,
-                attention: args.attention,
-                json: args.json,
-                device: args.device,
-            }),
-            RawCommand::Imagine(args) => Command::Imagine(imagine::Options {
-                caption: args.caption,
-                model: args.model,
-                out: args.out,
-                pictures: args.pictures,
-                seed: args.seed,
-                temperature: args.temperature,
-                scale: args.scale,
-                device: args.device,
-            }),
-            RawCommand::Eval(args) => Command::Eval(args.check()),
-            RawCommand::Export(args) => Command::Export(export::Options {
-                models: args.models,
-                out: args.out,
-                precision: match args.precision {
-                    RawPrecision::F32 => Precision::F32,
-                    RawPrecision::F16 => Precision::F16,
-                    RawPrecision::Int8 => Precision::Int8,
-                },
-                with_decoders: args.with_decoders,
-            }),
-            RawCommand::Info(args) => Command::Info(info::Options {
-                path: args.model,
-                json: args.json,
-            }),
-        })
-    }
-}
-
-impl TrainArgs {
-    fn check(self) -> train::Options {
-        let name = || self.config.file_stem().unwrap_or_default();
-        train::Options {
-            out: self.out.unwrap_or_else(|| Path::new("runs").join(name())),
-            config: self.config,
-            init: self.init,
-            resume: self.resume,
-            overrides: joined(self.overrides),
-            device: self.device,
-        }
-    }
-}
-
-impl SweepArgs {
-    fn check(self) -> sweep::Options {
-        sweep::Options {
-            file: self.file,
-            out: self.out,
-            device: self.device,
-            overrides: joined(self.overrides),
-            only: self.only,
-            action: match (self.dry_run, self.redraw) {
-                (true, _) => sweep::Action::List,
-                (false, true) => sweep::Action::Report,
-                (false, false) => sweep::Action::Train,
-            },
-        }
-    }
-}
-
-impl TagArgs {
-    fn check(self) -> Result<tag::Options, clap::Error> {
-        let stream = self.jsonl || self.conll || self.input.is_some();
-        let source = match self.caption {
-            Some(caption) => tag::Source::One {
-                caption: (caption != "-").then_some(caption),
-                image: self.image,
-            },
-            None if stream => tag::Source::Stream {
-                input: self.input.filter(|path| path.as_os_str() != "-"),
-                batch_size: self.batch_size,
-            },
-            None => {
-                return Err(usage(
-                    "tag",
-                    "give a caption (- reads it from standard input), or --jsonl for a stream",
-                ));
-            }
-        };
-        let format = match (
-            self.conll,
-            self.json || matches!(source, tag::Source::Stream { .. }),
-        ) {
-            (true, _) => tag::Format::Conll,
-            (false, true) => tag::Format::Json,
-            (false, false) => tag::Format::People,
-        };
-        Ok(tag::Options {
-            model: self.model,
-            device: self.device,
-            threshold: self.threshold,
-            source,
-            format,
-        })
-    }
-}
-
-impl EvalArgs {
-    fn check(self) -> eval::Options {
-        let pictures = match self.random_images {
-            Some(from) => eval::Pictures::Random {
-                from,
-                seed: self.seed,
-            },
-            None if self.no_images => eval::Pictures::None,
-            None => eval::Pictures::Own,
-        };
-        eval::Options {
-            model: self.model,
-            data: self.data,
-            images: self.images,
-            rename: BTreeMap::from_iter(self.rename),
-            split_hashtags: self.split_hashtags,
-            pictures,
-            resplit: self.resplit,
-            skip: self.skip,
-            limit: self.limit,
-            format: self.format,
-            decoders: self.decoders,
-            control: self.control,
-            json: self.json,
-            batch_size: self.batch_size,
-            device: self.device,
-        }
-    }
-}
-
-/// A fault of the command line that clap cannot see by itself; shown with the subcommand's usage.
-fn usage(subcommand: &str, message: &str) -> clap::Error {
-    let mut command = Raw::command();
-    command.build();
-    match command.find_subcommand_mut(subcommand) {
-        Some(command) => command.error(ErrorKind::MissingRequiredArgument, message),
-        None => command.error(ErrorKind::MissingRequiredArgument, message),
-    }
-}
-
-fn joined(pairs: Vec<(String, String)>) -> Vec<String> {
-    let pairs = pairs.into_iter();
-    pairs.map(|(key, value)| format!("{key}={value}")).collect()
 }
 
 /// Parses the command line, runs the command, and says how it went: 0 for done, 1 for an error, 2 for a command line
 /// that makes no sense. A reader that goes away (`| head`) is no error.
 pub fn main() -> ExitCode {
-    let command = match Raw::parse().check() {
-        Ok(command) => command,
-        Err(error) => error.exit(),
-    };
-    let result = match command {
-        Command::Train(options) => train::run(options),
-        Command::Sweep(options) => sweep::run(options),
-        Command::Crossfit(options) => crossfit::run(options),
-        Command::Tag(options) => tag::run(options),
+    let result = match Cli::parse().command {
+        Command::Train(options) => train::run(&options),
+        #[cfg(feature = "studies")]
+        Command::Study(study) => study.run(),
+        Command::Tag(args) => match args.check() {
+            Ok(options) => commands::tag::run(options),
+            Err(error) => error.exit(),
+        },
         Command::Caption(options) => caption::run(options),
         Command::Imagine(options) => imagine::run(options),
         Command::Eval(options) => eval::run(options),
@@ -234,24 +81,34 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 mod tests {
     use std::path::PathBuf;
 
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::commands::tag;
     use crate::device::DeviceChoice;
 
     fn parse(line: &str) -> Result<Command, clap::Error> {
         let words = line.split(' ').map(|word| word.replace('_', " "));
-        Raw::try_parse_from(words)?.check()
+        Ok(Cli::try_parse_from(words)?.command)
+    }
+
+    fn is_refused(line: &str) -> bool {
+        match parse(line) {
+            Ok(Command::Tag(args)) => args.check().is_err(),
+            other => other.is_err(),
+        }
     }
 
     fn tag(line: &str) -> tag::Options {
         match parse(&format!("muse tag --model m {line}")) {
-            Ok(Command::Tag(options)) => options,
+            Ok(Command::Tag(args)) => args.check().expect(line),
             other => panic!("{line}: {other:?}"),
         }
     }
 
     #[test]
     fn clap_finds_no_fault() {
-        Raw::command().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
@@ -320,7 +177,7 @@ mod tests {
             "muse sweep s --out o --redraw --dry-run",
             "muse sweep s --out o --redraw --only x",
         ] {
-            assert!(parse(line).is_err(), "{line}");
+            assert!(is_refused(line), "{line}");
         }
     }
 

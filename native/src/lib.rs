@@ -5,12 +5,12 @@
 
 pub mod cli;
 pub mod commands;
-pub mod crossfit;
 pub mod data;
 pub mod device;
-pub mod launch;
 pub mod memory;
 pub mod output;
-pub mod sweep;
+pub mod pretrained;
+#[cfg(feature = "studies")]
+pub mod studies;
+pub mod tagger_pool;
 pub mod train;
-pub mod weights;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use muse::weights::read_state_dict;
+use muse::pretrained::read_state_dict;
 use muse_core::encoders::image::CnnKind;
 use muse_core::encoders::image::{ImageEncoder, regions};
 use muse_core::weights::StateDict;

@@ -6,32 +6,42 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::Context;
+use clap::Args;
 use muse_core::decoders::captioner::{Beam, Vocabulary};
 use muse_core::describer::Describer;
 use muse_core::text::detokenizer::{JoinedWord, sentence, words};
 use muse_core::text::tokenizer::TextTokenizer;
 use serde_json::{Value, json};
 
-use super::{read_bytes, read_picture};
+use super::read_bytes;
+use crate::cli::values::count;
+use crate::data::picture::read_picture;
 use crate::device::DeviceChoice;
 use crate::output;
 
 /// What to caption and how to answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, Args)]
 pub struct Options {
-    /// The photo.
+    /// The photo: JPEG, PNG, WebP or GIF
+    #[arg(value_name = "PHOTO")]
     pub image: PathBuf,
-    /// The model file, with its captioner.
+    /// Model file, exported with its decoders
+    #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
-    /// Captions that are followed side by side.
+    /// Captions that are followed side by side; 1 takes the likeliest piece each time
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = count(1..=100))]
     pub beams: usize,
-    /// The greatest length in word pieces.
+    /// The greatest length, in word pieces
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = count(1..=200))]
     pub max_len: usize,
-    /// Where to draw what each word looked at, a PNG.
+    /// Draw where each word looked, into this PNG
+    #[arg(long, value_name = "PNG")]
     pub attention: Option<PathBuf>,
-    /// Whether JSON is printed.
+    /// Print JSON, with the other captions that were found
+    #[arg(long)]
     pub json: bool,
-    /// Where to run.
+    /// Where to run
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
     pub device: DeviceChoice,
 }
 

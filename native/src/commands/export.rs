@@ -4,22 +4,48 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
+use clap::{Args, ValueEnum};
 use muse_core::file::{Mean, Precision};
 
 use super::load_model_file;
 use crate::output;
 
 /// What to write.
-#[derive(Clone, Debug)]
+#[derive(Debug, Args)]
 pub struct Options {
-    /// The model files, at least one; of several the mean is written.
+    /// Model file; of several with one configuration the mean of their weights is written
+    #[arg(required = true)]
     pub models: Vec<PathBuf>,
-    /// The file to write.
+    /// File to write
+    #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// The precision of its weights.
-    pub precision: Precision,
-    /// Write the decoders, too.
+    /// Precision of the weights in the file
+    #[arg(long, value_enum)]
+    pub precision: PrecisionName,
+    /// Write the decoders too, for `muse caption` and `muse imagine`; they are left out otherwise
+    #[arg(long)]
     pub with_decoders: bool,
+}
+
+/// A precision as the command line names it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PrecisionName {
+    /// 4 bytes a weight
+    F32,
+    /// 2 bytes a weight
+    F16,
+    /// 1 byte a weight, and a scale for each row
+    Int8,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::F16 => Self::F16,
+            PrecisionName::Int8 => Self::Int8,
+        }
+    }
 }
 
 /// Runs the command.
@@ -52,7 +78,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
             .with_context(|| output::plain(&path.to_string_lossy()).into_owned())?;
     }
     let model = mean.finish().context("no model was given")?;
-    let bytes = model.to_bytes(options.precision);
+    let bytes = model.to_bytes(options.precision.into());
     output::write_file(&options.out, &bytes)?;
     let size = bytes.len() as f64 / 1e6;
     writeln!(

@@ -5,13 +5,16 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
+use clap::builder::TypedValueParser;
+use clap::{Args, value_parser};
 use image::imageops::{self, FilterType};
 use image::{ImageFormat, Rgb, RgbImage};
 use muse_core::Caption;
 use muse_core::decoders::generator::{SIDE, Sampling};
 use muse_core::describer::Describer;
 
-use super::{post, read_bytes};
+use super::{line, read_bytes};
+use crate::cli::values::{count, within};
 use crate::device::DeviceChoice;
 use crate::output;
 use crate::train::progress::bar;
@@ -26,23 +29,31 @@ const BATCH_SIZE: usize = 16;
 const MAX_PIXELS: u64 = 64 << 20;
 
 /// What to paint and where to put it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, Args)]
 pub struct Options {
-    /// The text.
+    /// The text; of a long one only the beginning is read, 64 word pieces at most
+    #[arg(value_name = "TEXT")]
     pub caption: String,
-    /// The model file, with its image generator.
+    /// Model file, exported with its decoders
+    #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
-    /// The PNG.
+    /// The PNG to write
+    #[arg(short, long, value_name = "PNG")]
     pub out: PathBuf,
-    /// How many pictures; several make a grid.
+    /// How many pictures; several make a grid
+    #[arg(long = "n", value_name = "N", default_value = "1", value_parser = count(1..=256).try_map(NonZeroUsize::try_from))]
     pub pictures: NonZeroUsize,
-    /// Of the random numbers.
+    /// Where the random numbers begin; each picture has its own
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub seed: u64,
-    /// How much chance there is: 1 is the model's own measure.
+    /// How much chance there is: 0 none, 1 as much as the model gives
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = within(0.0_f64..=100.0))]
     pub temperature: f64,
-    /// How many times a pixel is enlarged.
+    /// How many times a pixel is enlarged
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..=64))]
     pub scale: u32,
-    /// Where the caption is read; painting runs on the CPU.
+    /// Where the text is read; painting runs on the CPU
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
     pub device: DeviceChoice,
 }
 
@@ -53,7 +64,7 @@ pub struct Options {
 /// When the model cannot be read or has no image generator, when the caption is too long or the grid too large, or when the
 /// picture cannot be written.
 pub fn run(options: Options) -> anyhow::Result<()> {
-    post::check_length(&Caption::Text(options.caption.clone()))?;
+    line::check_length(&Caption::Text(options.caption.clone()))?;
     let count = options.pictures.get();
     let [width, height] = shape(count).map(|side| side * u64::from(options.scale));
     ensure!(

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use burn::tensor::Device;
+use clap::Args;
 use muse_core::config::MuseConfig;
 use muse_core::decoders::captioner::Vocabulary;
 use muse_core::decoders::{Decoders, DecodersConfig, PREFIX};
@@ -19,16 +20,17 @@ use serde_json::{Value, json};
 use super::read_bytes;
 use crate::data::{Sample, classes_of, read_source, tags_of};
 use crate::output::{json_line, plain};
+use crate::pretrained::read_tokenizer;
 use crate::train::config::TrainConfig;
 use crate::train::start::vocabulary;
-use crate::weights::read_tokenizer;
 
 /// What to tell about, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, Args)]
 pub struct Options {
-    /// A model file, or a training configuration when it ends in `.toml`.
-    pub path: PathBuf,
-    /// Print JSON.
+    /// Model file, or a training configuration (.toml)
+    pub model: PathBuf,
+    /// Print JSON
+    #[arg(long)]
     pub json: bool,
 }
 
@@ -121,18 +123,18 @@ fn count(config: &MuseConfig) -> anyhow::Result<Parts> {
 /// When the file cannot be read, or what it describes makes no sense.
 pub fn run(options: Options) -> anyhow::Result<()> {
     let is_config = options
-        .path
+        .model
         .extension()
         .is_some_and(|ending| ending.eq_ignore_ascii_case("toml"));
     let (config, parts, file) = match is_config {
         true => {
-            let config = model_of(&options.path)?;
+            let config = model_of(&options.model)?;
             let parts = count(&config)?;
             (config, parts, None)
         }
         false => {
-            let bytes = read_bytes(&options.path)?;
-            let context = || format!("cannot use {} as a model", options.path.display());
+            let bytes = read_bytes(&options.model)?;
+            let context = || format!("cannot use {} as a model", options.model.display());
             let model = ModelFile::from_bytes(&bytes).with_context(context)?;
             // Counted from the shape, not from the file: the file's tensors come in the order of their names.
             let parts = count(&model.config).with_context(context)?;
@@ -140,7 +142,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
             ensure!(
                 stored == parts.total(),
                 "{} holds {stored} weights, but its configuration has {}",
-                options.path.display(),
+                options.model.display(),
                 parts.total()
             );
             (model.config, parts, Some((precision(&bytes), bytes.len())))
@@ -240,6 +242,19 @@ fn write_text(
     parts: &Parts,
     file: Option<(&str, usize)>,
 ) -> io::Result<()> {
+    write_parts(out, config, parts)?;
+    if let Some((precision, bytes)) = file {
+        writeln!(
+            out,
+            "file       {:.1} MB, {precision} weights",
+            bytes as f64 / 1e6
+        )?;
+    }
+    write_shape(out, config)
+}
+
+/// A row for each part of the model, and their sums.
+fn write_parts(out: &mut impl Write, config: &MuseConfig, parts: &Parts) -> io::Result<()> {
     let width = parts
         .0
         .iter()
@@ -255,14 +270,11 @@ fn write_text(
         writeln!(out, "{:width$}  {inference:>12}", "without decoders")?;
     }
     writeln!(out, "{:width$}  {:>12}", "total", grouped(parts.total()))?;
-    writeln!(out)?;
-    if let Some((precision, bytes)) = file {
-        writeln!(
-            out,
-            "file       {:.1} MB, {precision} weights",
-            bytes as f64 / 1e6
-        )?;
-    }
+    writeln!(out)
+}
+
+/// A row for each module.
+fn write_shape(out: &mut impl Write, config: &MuseConfig) -> io::Result<()> {
     let (text, exchange) = (&config.text, &config.exchange);
     writeln!(
         out,

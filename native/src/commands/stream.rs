@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
-use super::post::{Failure, Post, length, parse};
+use super::line::{Failure, Line, length, parse};
 
 /// Longer lines are answered by an error, without being kept.
 pub const MAX_LINE_BYTES: usize = 16 << 20;
@@ -25,9 +25,9 @@ const MAX_PICTURE_BYTES: usize = 256 << 20;
 #[derive(Debug)]
 pub struct Item {
     /// Its number, from 1.
-    pub line: usize,
+    pub number: usize,
     /// What it holds.
-    pub post: Result<Post, Failure>,
+    pub line: Result<Line, Failure>,
 }
 
 /// Bytes of pictures between the reader and the end of their batch.
@@ -120,18 +120,18 @@ impl Batches {
 
 impl Item {
     fn chars(&self) -> usize {
-        match &self.post {
-            Ok(post) => length(&post.request.caption),
+        match &self.line {
+            Ok(line) => length(&line.request.caption),
             Err(_) => 0,
         }
     }
 
     fn picture_bytes(&self) -> usize {
         let picture = self
-            .post
+            .line
             .as_ref()
             .ok()
-            .and_then(|post| post.request.picture.as_ref());
+            .and_then(|line| line.request.picture.as_ref());
         picture.map_or(0, |pixels| pixels.rgb.len())
     }
 }
@@ -143,19 +143,19 @@ fn read_items(
     budget: &Budget,
 ) {
     let mut buffer = Vec::new();
-    for line in 1.. {
+    for number in 1.. {
         let message = match next_line(&mut input, &mut buffer) {
-            Ok(Line::End) => return,
+            Ok(Next::End) => return,
             Err(error) => Err(error),
-            Ok(Line::TooLong) => Ok(Item {
-                line,
-                post: Err(Failure {
+            Ok(Next::TooLong) => Ok(Item {
+                number,
+                line: Err(Failure {
                     id: None,
                     message: format!("the line is over {} MiB", MAX_LINE_BYTES >> 20),
                 }),
             }),
-            Ok(Line::Whole) => {
-                let bytes = match line {
+            Ok(Next::Whole) => {
+                let bytes = match number {
                     1 => buffer
                         .strip_prefix("\u{feff}".as_bytes())
                         .unwrap_or(&buffer),
@@ -165,8 +165,8 @@ fn read_items(
                     continue;
                 }
                 Ok(Item {
-                    line,
-                    post: parse(bytes, folder),
+                    number,
+                    line: parse(bytes, folder),
                 })
             }
         };
@@ -180,7 +180,7 @@ fn read_items(
     }
 }
 
-enum Line {
+enum Next {
     /// In the buffer, without its line feed.
     Whole,
     TooLong,
@@ -188,7 +188,7 @@ enum Line {
 }
 
 /// As `read_until`, but a line over the limit is skipped instead of kept.
-fn next_line(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<Line> {
+fn next_line(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<Next> {
     buffer.clear();
     let (mut any, mut too_long) = (false, false);
     loop {
@@ -209,9 +209,9 @@ fn next_line(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<Line>
         input.consume(used);
         if end.is_some() || used == 0 {
             return Ok(match (any, too_long) {
-                (false, _) => Line::End,
-                (true, true) => Line::TooLong,
-                (true, false) => Line::Whole,
+                (false, _) => Next::End,
+                (true, true) => Next::TooLong,
+                (true, false) => Next::Whole,
             });
         }
     }
@@ -243,14 +243,14 @@ mod tests {
         let items = all(input);
         let lines: Vec<_> = items
             .iter()
-            .map(|item| (item.line, item.post.is_ok()))
+            .map(|item| (item.number, item.line.is_ok()))
             .collect();
         assert_eq!(lines, [(1, true), (4, false), (5, true), (6, true)]);
         let caption = |i: usize| {
             items[i]
-                .post
+                .line
                 .as_ref()
-                .map(|post| post.request.caption.clone())
+                .map(|line| line.request.caption.clone())
                 .ok()
         };
         assert_eq!(caption(0), Some(Caption::Text("a".into())));
@@ -272,15 +272,15 @@ mod tests {
         let mut buffer = Vec::new();
         assert!(matches!(
             next_line(&mut input, &mut buffer),
-            Ok(Line::TooLong)
+            Ok(Next::TooLong)
         ));
         assert!(buffer.capacity() <= 2 * MAX_LINE_BYTES);
         assert!(matches!(
             next_line(&mut input, &mut buffer),
-            Ok(Line::Whole)
+            Ok(Next::Whole)
         ));
         assert_eq!(buffer, b"{\"text\":\"after\"}");
-        assert!(matches!(next_line(&mut input, &mut buffer), Ok(Line::End)));
+        assert!(matches!(next_line(&mut input, &mut buffer), Ok(Next::End)));
     }
 
     #[test]
@@ -301,7 +301,7 @@ mod tests {
             // Nothing more comes until this one is answered.
             let batch = batches.next_batch().expect("batch").expect("stream");
             assert_eq!(
-                batch.iter().map(|item| item.line).collect::<Vec<_>>(),
+                batch.iter().map(|item| item.number).collect::<Vec<_>>(),
                 [i + 1]
             );
         }

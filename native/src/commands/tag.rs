@@ -10,12 +10,13 @@ use muse_core::heads::entities::spans;
 use muse_core::{Caption, Request, Tagged, Tagger};
 use serde_json::{Map, Value, json};
 
-use super::post::{self, Failure, Post};
+use super::line::{self, Failure, Line};
 use super::stream::{self, Item};
-use super::{Crew, read_picture};
 use crate::data::conll;
+use crate::data::picture::read_picture;
 use crate::device::DeviceChoice;
 use crate::output;
+use crate::tagger_pool::TaggerPool;
 
 /// What to tag and how to answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,17 +88,18 @@ fn tag_one(options: &Options, caption: Option<&str>, image: Option<&Path>) -> an
         None => read_caption()?,
     };
     let request_caption = Caption::Text(caption.clone());
-    post::check_length(&request_caption)?;
+    line::check_length(&request_caption)?;
     // Decoding a photo takes about as long as loading the model.
-    let (tagger, picture) = thread::scope(|scope| {
+    let (pool, picture) = thread::scope(|scope| {
         let picture = scope.spawn(|| image.map(read_picture).transpose());
-        let tagger = Crew::load(&options.model, options.device, None).map(|crew| crew.tagger);
+        let pool = TaggerPool::load(&options.model, options.device, None);
         let picture = picture
             .join()
             .map_err(|_| anyhow!("the picture's decoder failed"));
-        (tagger, picture)
+        (pool, picture)
     });
-    let (tagger, picture) = (tagger?, picture??);
+    let (pool, picture) = (pool?, picture??);
+    let tagger = pool.tagger();
     let request = Request {
         caption: request_caption,
         picture,
@@ -120,7 +122,7 @@ fn tag_one(options: &Options, caption: Option<&str>, image: Option<&Path>) -> an
             writeln!(out, "{}", output::json_line(&Value::Object(object))).context(OUTPUT)?;
         }
         Format::Conll => {
-            ensure_tags(&tagger, options)?;
+            ensure_tags(tagger, options)?;
             write_conll(&mut out, None, &tagged).context(OUTPUT)?;
         }
     }
@@ -192,9 +194,9 @@ fn tag_stream(
     input: Option<&Path>,
     batch_size: Option<usize>,
 ) -> anyhow::Result<()> {
-    let crew = Crew::load(&options.model, options.device, batch_size)?;
+    let pool = TaggerPool::load(&options.model, options.device, batch_size)?;
     if options.format == Format::Conll {
-        ensure_tags(&crew.tagger, options)?;
+        ensure_tags(pool.tagger(), options)?;
     }
     let folder = input
         .and_then(Path::parent)
@@ -204,14 +206,14 @@ fn tag_stream(
         Some(path) => {
             let file = std::fs::File::open(path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
-            stream::read(BufReader::new(file), folder, crew.capacity())
+            stream::read(BufReader::new(file), folder, pool.capacity())
         }
-        None => stream::read(BufReader::new(io::stdin()), folder, crew.capacity()),
+        None => stream::read(BufReader::new(io::stdin()), folder, pool.capacity()),
     };
     let mut answers = Answers {
         out: BufWriter::new(io::stdout().lock()),
         options,
-        has_entities: !crew.tagger.config().tags.is_empty(),
+        has_entities: !pool.tagger().config().tags.is_empty(),
         failures: 0,
     };
     while let Some(batch) = items.next_batch() {
@@ -219,7 +221,7 @@ fn tag_stream(
             Some(path) => format!("cannot read {}", path.display()),
             None => "cannot read standard input".into(),
         })?;
-        answers.write(&crew, batch)?;
+        answers.write(&pool, batch)?;
     }
     ensure!(
         answers.failures == 0 || options.format != Format::Conll,
@@ -231,13 +233,13 @@ fn tag_stream(
 
 impl<W: Write> Answers<'_, W> {
     /// Tags a batch and writes its answers at once: whoever feeds the stream may be waiting for them.
-    fn write(&mut self, crew: &Crew, batch: Vec<Item>) -> anyhow::Result<()> {
+    fn write(&mut self, pool: &TaggerPool, batch: Vec<Item>) -> anyhow::Result<()> {
         let mut requests = Vec::new();
         let slots: Vec<(usize, Result<_, Failure>)> = batch
             .into_iter()
             .map(|item| {
-                let result = item.post.map(
-                    |Post {
+                let result = item.line.map(
+                    |Line {
                          object,
                          request,
                          places,
@@ -246,10 +248,10 @@ impl<W: Write> Answers<'_, W> {
                         (object, places)
                     },
                 );
-                (item.line, result)
+                (item.number, result)
             })
             .collect();
-        let mut tagged = crew.tag(&requests)?.into_iter();
+        let mut tagged = pool.tag(&requests)?.into_iter();
         for (line, slot) in slots {
             match slot {
                 Ok((object, places)) => {
@@ -268,7 +270,7 @@ impl<W: Write> Answers<'_, W> {
 
     fn answer(&mut self, mut object: Map<String, Value>, tagged: &Tagged) -> io::Result<()> {
         if self.options.format == Format::Conll {
-            let id = object.get("id").and_then(post::id_text);
+            let id = object.get("id").and_then(line::id_text);
             return write_conll(&mut self.out, id.as_deref(), tagged);
         }
         output::put_answer(&mut object, tagged, self.has_entities);

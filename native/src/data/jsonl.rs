@@ -14,7 +14,7 @@
 //! lines are passed over.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use muse_core::text::splitter::{self, Word};
@@ -74,104 +74,136 @@ pub fn read(path: &Path, options: Options) -> anyhow::Result<Vec<Sample>> {
 }
 
 fn parse(number: usize, line: &str, folder: &Path, options: Options) -> anyhow::Result<Sample> {
-    // serde would also take an array of the fields.
-    ensure!(
-        line.trim_start().starts_with('{'),
-        "not a JSON object; each line is one"
-    );
-    let line: Line = serde_json::from_str(line).map_err(|error| {
-        // The line that serde_json names is always 1.
-        let text = error.to_string();
-        let what = text.split(" at line 1 column ").next().unwrap_or(&text);
-        anyhow::anyhow!(
-            "column {}: {what}; each line is a JSON object",
-            error.column()
-        )
-    })?;
-    let id = match line.id {
-        None | Some(Value::Null) => number.to_string(),
-        Some(Value::String(id)) => id,
-        Some(Value::Number(id)) => id.to_string(),
-        Some(other) => bail!("\"id\" is {other}; it must be a string or a number"),
-    };
-    let words: Vec<String> = match (&line.words, &line.text) {
-        (Some(words), _) => words.clone(),
-        (None, Some(text)) => splitter::split(text)
-            .into_iter()
-            .map(|word| word.text)
-            .collect(),
-        (None, None) => bail!("there is neither \"text\" nor \"words\"; give one of the two"),
-    };
-    if let Some(empty) = words.iter().position(String::is_empty) {
-        bail!("word {empty} of \"words\", counted from 0, is empty");
-    }
-    let mut sample = Sample {
-        id,
-        words,
-        ..Sample::default()
-    };
-
-    if let Some(tags) = &line.tags {
-        ensure!(
-            tags.len() == sample.words.len(),
-            "there are {} tags for {} words: {:?}",
-            tags.len(),
-            sample.words.len(),
-            sample.words
-        );
-        let tags = tags.iter().map(|tag| checked_tag(tag, options.rename));
-        sample.tags = Some(tags.collect::<anyhow::Result<_>>()?);
-    } else if let Some(entities) = &line.entities {
-        sample.tags = Some(match (&line.words, &line.text) {
-            (None, Some(text)) => {
-                tags_of_spans(&splitter::split(text), text, entities, options.rename)?
-            }
-            (_, text) => {
-                let joined = sample.words.join(" ");
-                let text = text.as_ref().unwrap_or(&joined);
-                tags_of_spans(
-                    &located(&sample.words, text)?,
-                    text,
-                    entities,
-                    options.rename,
-                )?
-            }
-        });
-    }
-    // Nothing to tag is nothing to learn from.
-    sample.tags = sample.tags.filter(|tags| !tags.is_empty());
+    let line = Line::parse(line)?;
+    let id = line.id(number)?;
+    let mut words = line.words()?;
+    let mut tags = line.tags(&words, options.rename)?;
     if options.hashtags_apart {
-        split_hashtags(&mut sample.words, sample.tags.as_mut());
+        split_hashtags(&mut words, tags.as_mut());
+    }
+    let (sentiment, shares) = line.sentiment()?;
+    Ok(Sample {
+        id,
+        image: match options.no_images {
+            true => None,
+            false => line.image(folder)?,
+        },
+        words,
+        tags,
+        sentiment,
+        shares,
+    })
+}
+
+impl Line {
+    fn parse(line: &str) -> anyhow::Result<Self> {
+        // serde would also take an array of the fields.
+        ensure!(
+            line.trim_start().starts_with('{'),
+            "not a JSON object; each line is one"
+        );
+        serde_json::from_str(line).map_err(|error| {
+            // The line that serde_json names is always 1.
+            let text = error.to_string();
+            let what = text.split(" at line 1 column ").next().unwrap_or(&text);
+            anyhow::anyhow!(
+                "column {}: {what}; each line is a JSON object",
+                error.column()
+            )
+        })
     }
 
-    let (label, probabilities) = match &line.sentiment {
-        Some(Value::Object(fields)) => (fields.get("label"), fields.get("probabilities")),
-        other => (other.as_ref(), None),
-    };
-    sample.sentiment = match label {
-        None | Some(Value::Null) => None,
-        Some(Value::String(class)) if !class.trim().is_empty() => Some(class.clone()),
-        Some(other) => {
-            bail!("\"sentiment\" is {other}; it must be the name of a class, such as \"positive\"")
+    fn id(&self, number: usize) -> anyhow::Result<String> {
+        Ok(match &self.id {
+            None | Some(Value::Null) => number.to_string(),
+            Some(Value::String(id)) => id.clone(),
+            Some(Value::Number(id)) => id.to_string(),
+            Some(other) => bail!("\"id\" is {other}; it must be a string or a number"),
+        })
+    }
+
+    fn words(&self) -> anyhow::Result<Vec<String>> {
+        let words: Vec<String> = match (&self.words, &self.text) {
+            (Some(words), _) => words.clone(),
+            (None, Some(text)) => splitter::split(text)
+                .into_iter()
+                .map(|word| word.text)
+                .collect(),
+            (None, None) => bail!("there is neither \"text\" nor \"words\"; give one of the two"),
+        };
+        if let Some(empty) = words.iter().position(String::is_empty) {
+            bail!("word {empty} of \"words\", counted from 0, is empty");
         }
-    };
-    if let Some(probabilities) = probabilities.filter(|value| !value.is_null()) {
+        Ok(words)
+    }
+
+    /// A tag for each word; `None` without a word, too: nothing to tag is nothing to learn from.
+    fn tags(
+        &self,
+        words: &[String],
+        rename: &BTreeMap<String, String>,
+    ) -> anyhow::Result<Option<Vec<String>>> {
+        let tags = if let Some(tags) = &self.tags {
+            ensure!(
+                tags.len() == words.len(),
+                "there are {} tags for {} words: {words:?}",
+                tags.len(),
+                words.len()
+            );
+            let tags = tags.iter().map(|tag| checked_tag(tag, rename));
+            tags.collect::<anyhow::Result<Vec<_>>>()?
+        } else if let Some(entities) = &self.entities {
+            match (&self.words, &self.text) {
+                (None, Some(text)) => {
+                    tags_of_spans(&splitter::split(text), text, entities, rename)?
+                }
+                (_, text) => {
+                    let joined = words.join(" ");
+                    let text = text.as_ref().unwrap_or(&joined);
+                    tags_of_spans(&located(words, text)?, text, entities, rename)?
+                }
+            }
+        } else {
+            Vec::new()
+        };
+        Ok((!tags.is_empty()).then_some(tags))
+    }
+
+    /// The label, and the probabilities of all classes.
+    fn sentiment(&self) -> anyhow::Result<(Option<String>, Option<BTreeMap<String, f64>>)> {
+        let (label, probabilities) = match &self.sentiment {
+            Some(Value::Object(fields)) => (fields.get("label"), fields.get("probabilities")),
+            other => (other.as_ref(), None),
+        };
+        let label = match label {
+            None | Some(Value::Null) => None,
+            Some(Value::String(class)) if !class.trim().is_empty() => Some(class.clone()),
+            Some(other) => {
+                bail!(
+                    "\"sentiment\" is {other}; it must be the name of a class, such as \"positive\""
+                )
+            }
+        };
+        let Some(probabilities) = probabilities.filter(|value| !value.is_null()) else {
+            return Ok((label, None));
+        };
         let shares = shares(probabilities)?;
         let likeliest = || shares.iter().max_by(|a, b| a.1.total_cmp(b.1));
-        sample.sentiment = (sample.sentiment).or_else(|| Some(likeliest()?.0.clone()));
-        sample.shares = Some(shares);
+        let label = label.or_else(|| Some(likeliest()?.0.clone()));
+        Ok((label, Some(shares)))
     }
 
-    if let Some(image) = line.image.filter(|_| !options.no_images) {
-        let image = folder.join(image);
-        ensure!(
-            image.is_file(),
-            "the picture {} is not there; put it there, or leave out the field \"image\" or all pictures (no_images)",
-            image.display()
-        );
-        sample.image = Some(image);
+    fn image(&self, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
+        let image = self.image.as_ref().map(|image| folder.join(image));
+        if let Some(image) = &image {
+            ensure!(
+                image.is_file(),
+                "the picture {} is not there; put it there, or leave out the field \"image\" or all pictures (no_images)",
+                image.display()
+            );
+        }
+        Ok(image)
     }
-    Ok(sample)
 }
 
 /// A sample as a line that [`read`] reads again. Its picture's path is made absolute.

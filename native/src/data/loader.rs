@@ -6,13 +6,15 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 
 use anyhow::{Context, anyhow};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use rayon::ThreadPoolBuilder;
 
 /// Batches in a pool. Samples are sorted by length within a pool only, so that each epoch mixes its batches
 /// anew.
@@ -43,10 +45,10 @@ pub fn plan_epoch(lengths: &[usize], batch_size: usize, seed: u64, epoch: u64) -
 
 /// Runs `prepare` on each job of `plan` in worker threads and yields the results in the plan's order.
 ///
-/// Workers claim jobs in order and never start one more than `ahead` places beyond what has been taken, so
-/// that at most `ahead` results wait or are in the making (both counts: 0 means 1). An error, or a panic,
-/// of `prepare` comes out in its place as an error and is the last item. Dropping the iterator ends the
-/// workers after the job that each is at.
+/// Jobs are begun in order, and never more than `ahead` of them beyond what has been taken, so that at most
+/// `ahead` results wait or are in the making (both counts: 0 means 1). An error, or a panic, of `prepare`
+/// comes out in its place as an error and is the last item. Dropping the iterator waits for the jobs that
+/// are running; the others are not begun.
 ///
 /// # Errors
 /// When a thread cannot be started.
@@ -61,158 +63,88 @@ where
     T: Send + 'static,
     F: Fn(J) -> anyhow::Result<T> + Send + Sync + 'static,
 {
-    let total = plan.len();
-    let queue = Arc::new(Queue {
-        progress: Mutex::new(Progress {
-            taken: 0,
-            slots: VecDeque::new(),
-            ended: false,
-        }),
-        room: Condvar::new(),
-        ready: Condvar::new(),
-        ahead: ahead.max(1),
-    });
-    // From here on a failure drops `out`, which ends the workers that have started.
-    let mut out = Ordered {
-        queue: Arc::clone(&queue),
-        total,
-        workers: Vec::new(),
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(workers.clamp(1, plan.len().max(1)))
+        .thread_name(|worker| format!("loader-{worker}"))
+        .build()
+        .context("cannot start a loader thread; lower the number of workers")?;
+    let (left, prepare) = (plan.len(), Arc::new(prepare));
+    let ended = Arc::new(AtomicBool::new(false));
+    let over = Arc::clone(&ended);
+    let mut jobs = plan.into_iter().enumerate();
+    let begin = move || {
+        let (place, job) = jobs.next()?;
+        let (sender, result) = channel();
+        let (prepare, over) = (Arc::clone(&prepare), Arc::clone(&over));
+        pool.spawn_fifo(move || {
+            let made = (!over.load(Ordering::SeqCst)).then(|| caught(place, || prepare(job)));
+            // First, so that a job that has answered holds nothing more.
+            drop(prepare);
+            if let Some(made) = made {
+                // After the end nobody waits for it.
+                let _ = sender.send(made);
+            }
+        });
+        Some(result)
     };
-    let jobs = Arc::new(Mutex::new(plan.into_iter()));
-    let prepare = Arc::new(prepare);
-    for worker in 0..workers.clamp(1, total.max(1)) {
-        let (queue, jobs, prepare) = (Arc::clone(&queue), Arc::clone(&jobs), Arc::clone(&prepare));
-        let handle = thread::Builder::new()
-            .name(format!("loader-{worker}"))
-            .spawn(move || queue.work(&jobs, &*prepare))
-            .context("cannot start a loader thread; lower the number of workers")?;
-        out.workers.push(handle);
-    }
+    let mut out = Ordered {
+        begin: Box::new(begin),
+        begun: VecDeque::new(),
+        ended,
+        left,
+    };
+    let Ordered { begin, begun, .. } = &mut out;
+    begun.extend((0..ahead.max(1)).map_while(|_| begin()));
     Ok(out)
 }
 
+/// What a job gives; a panic as an error.
+fn caught<T>(place: usize, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        let text = text.unwrap_or("no message");
+        Err(anyhow!("a loader thread panicked at batch {place}: {text}"))
+    })
+}
+
+/// A job's result, when it is there.
+type Pending<T> = Receiver<anyhow::Result<T>>;
+
 /// The iterator of [`ordered`].
 pub struct Ordered<T> {
-    queue: Arc<Queue<T>>,
-    total: usize,
-    workers: Vec<JoinHandle<()>>,
-}
-
-/// What workers and consumer share. `prepare` runs outside the lock, so that a panic never poisons it.
-struct Queue<T> {
-    progress: Mutex<Progress<T>>,
-    /// Signalled when a result has been taken, or the iterator dropped.
-    room: Condvar,
-    /// Signalled when a slot has been filled.
-    ready: Condvar,
-    ahead: usize,
-}
-
-struct Progress<T> {
-    /// Results that the consumer has taken.
-    taken: usize,
-    /// The jobs `taken..` that have been claimed, in order; a slot is empty until its job is done.
-    slots: VecDeque<Option<anyhow::Result<T>>>,
-    /// No further job is to be claimed: the consumer is gone, or has seen an error.
-    ended: bool,
-}
-
-impl<T> Queue<T> {
-    fn lock(&self) -> MutexGuard<'_, Progress<T>> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn work<J>(
-        &self,
-        jobs: &Mutex<std::vec::IntoIter<J>>,
-        prepare: &dyn Fn(J) -> anyhow::Result<T>,
-    ) {
-        while let Some((place, job)) = self.claim(jobs) {
-            let result = catch_unwind(AssertUnwindSafe(|| prepare(job))).unwrap_or_else(|panic| {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-                let text = text.unwrap_or("no message");
-                Err(anyhow!("a loader thread panicked at batch {place}: {text}"))
-            });
-            let mut progress = self.lock();
-            // After the end nobody waits for it, and the slots are gone.
-            if !progress.ended {
-                let slot = place - progress.taken;
-                progress.slots[slot] = Some(result);
-                self.ready.notify_one();
-            }
-        }
-    }
-
-    /// The next job and its place in the plan, once there is room for it.
-    fn claim<J>(&self, jobs: &Mutex<std::vec::IntoIter<J>>) -> Option<(usize, J)> {
-        let mut progress = self.lock();
-        while !progress.ended && progress.slots.len() >= self.ahead {
-            progress = self
-                .room
-                .wait(progress)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        if progress.ended {
-            return None;
-        }
-        // Still under the lock of `progress`, so that jobs and slots stay in step.
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next()?;
-        let place = progress.taken + progress.slots.len();
-        progress.slots.push_back(None);
-        Some((place, job))
-    }
-
-    fn end(&self) {
-        let slots = {
-            let mut progress = self.lock();
-            progress.ended = true;
-            std::mem::take(&mut progress.slots)
-        };
-        self.room.notify_all();
-        drop(slots);
-    }
+    /// Hands the next job to the workers, if there is one.
+    begin: Box<dyn FnMut() -> Option<Pending<T>> + Send>,
+    /// The jobs that have been begun and not taken, in order.
+    begun: VecDeque<Pending<T>>,
+    /// No further job is to be done: the consumer is gone, or has seen an error.
+    ended: Arc<AtomicBool>,
+    left: usize,
 }
 
 impl<T> Iterator for Ordered<T> {
     type Item = anyhow::Result<T>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut progress = self.queue.lock();
-        if progress.ended || progress.taken == self.total {
+        if self.left == 0 {
             return None;
         }
-        let result = loop {
-            match progress.slots.front_mut().and_then(Option::take) {
-                Some(result) => break result,
-                None => {
-                    progress = self
-                        .queue
-                        .ready
-                        .wait(progress)
-                        .unwrap_or_else(PoisonError::into_inner)
-                }
+        let result = self.begun.pop_front()?.recv();
+        let result = result.unwrap_or_else(|_| Err(anyhow!("a loader thread has ended")));
+        self.left -= 1;
+        match &result {
+            Ok(_) => self.begun.extend((self.begin)()),
+            Err(_) => {
+                self.ended.store(true, Ordering::SeqCst);
+                self.left = 0;
             }
-        };
-        progress.slots.pop_front();
-        progress.taken += 1;
-        drop(progress);
-        self.queue.room.notify_one();
-        if result.is_err() {
-            self.queue.end();
         }
         Some(result)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let progress = self.queue.lock();
         // An error may end it early.
-        let left = if progress.ended {
-            0
-        } else {
-            self.total - progress.taken
-        };
-        (0, Some(left))
+        (0, Some(self.left))
     }
 }
 
@@ -220,11 +152,10 @@ impl<T> std::iter::FusedIterator for Ordered<T> {}
 
 impl<T> Drop for Ordered<T> {
     fn drop(&mut self) {
-        self.queue.end();
-        for worker in self.workers.drain(..) {
-            // It cannot have panicked outside `prepare`, whose panics are caught; and if so, nothing is
-            // left to do.
-            let _ = worker.join();
+        self.ended.store(true, Ordering::SeqCst);
+        for result in self.begun.drain(..) {
+            // Of a job that is not done any more there is none.
+            let _ = result.recv();
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The configuration file of a training run.
 
+mod check;
 mod overrides;
 mod sections;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use muse_core::config::MuseConfig;
 use muse_core::decoders::captioner::{CaptionerConfig, Vocabulary};
 use muse_core::decoders::{CaptionerDecoder, DecodersConfig};
@@ -18,9 +18,6 @@ pub use self::sections::{
     CacheSection, CaptionerSection, DataSection, DecodersSection, ImageSection, LossWeights,
     ModelSection, Rates, TextSection, TrainSection, Tune,
 };
-
-/// Each view of a photo is kept; more than this is a slip.
-const MOST_VIEWS: u32 = 100;
 
 /// A run: the model's shape, the training's settings, the data. Paths are relative to the file's folder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,100 +68,6 @@ impl TrainConfig {
         config.base = base;
         config.check()?;
         Ok(config)
-    }
-
-    fn check(&self) -> anyhow::Result<()> {
-        let train = &self.train;
-        ensure!(train.epochs > 0, "train.epochs must be at least 1");
-        ensure!(train.batch_size > 0, "train.batch_size must be at least 1");
-        ensure!(train.clip > 0.0, "train.clip must be above 0");
-        ensure!(
-            (1..=MOST_VIEWS).contains(&train.photo_views),
-            "train.photo_views is {}, must be 1 to {MOST_VIEWS}",
-            train.photo_views
-        );
-        for (name, share) in [
-            ("train.warmup", train.warmup),
-            ("train.stray_photos", train.stray_photos),
-            ("train.withheld_photos", train.withheld_photos),
-            ("train.label_smoothing", train.label_smoothing),
-            ("train.class_balance", train.class_balance),
-        ] {
-            ensure!(
-                (0.0..=1.0).contains(&share),
-                "{name} is {share}, must be 0 to 1"
-            );
-        }
-        if let Some(exchange) = &self.model.exchange {
-            exchange
-                .validate()
-                .map_err(|error| error.within("model.exchange"))?;
-            let (first, last) = (exchange.first_layer, exchange.last_layer);
-            ensure!(
-                exchange.layers == 0 || (first <= last && last < exchange.layers),
-                "the exchange goes from model.exchange.first_layer = {first} to last_layer = {last}, both included and \
-                 counted from 0; of {} layers that is nothing. Without any exchange: model.exchange.theta = 0",
-                exchange.layers
-            );
-        }
-        let rates = &train.rates;
-        for (name, rate) in [
-            ("text", rates.text),
-            ("image", rates.image),
-            ("exchange", rates.exchange),
-            ("heads", rates.heads),
-            ("crf", rates.crf),
-            ("decoders", rates.decoders),
-        ] {
-            ensure!(
-                (0.0..=1.0).contains(&rate),
-                "train.rates.{name} is {rate}, must be 0 to 1"
-            );
-        }
-        for (name, weight) in [
-            ("train.weights.entities", train.weights.entities),
-            ("train.weights.sentiment", train.weights.sentiment),
-            ("train.weights.captioning", train.weights.captioning),
-            ("train.weights.generation", train.weights.generation),
-            ("train.weight_decay", train.weight_decay),
-        ] {
-            ensure!(
-                weight >= 0.0 && weight.is_finite(),
-                "{name} is {weight}, must be 0 or above"
-            );
-        }
-        let decoders = self.model.decoders.as_ref();
-        for (name, weight, sized) in [
-            (
-                "captioning",
-                train.weights.captioning,
-                decoders.is_some_and(|d| d.captioner.is_some()),
-            ),
-            (
-                "generation",
-                train.weights.generation,
-                decoders.is_some_and(|d| d.generator.is_some()),
-            ),
-        ] {
-            let section = match name {
-                "captioning" => "captioner",
-                _ => "generator",
-            };
-            ensure!(
-                weight == 0.0 || sized,
-                "train.weights.{name} is {weight}, but there is no [model.decoders.{section}] that says its sizes"
-            );
-        }
-        let mut titles = BTreeSet::from(["all".to_owned()]);
-        for source in &self.data.valid {
-            let title = source.title();
-            ensure!(
-                titles.insert(title.clone()),
-                "data.valid has two sets called {title:?} (\"all\" is what they are called together); give one another \
-                 name"
-            );
-        }
-        Ok(())
     }
 
     /// A path of the file, seen from the current folder.
@@ -279,6 +182,8 @@ pub(super) fn missing(setting: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const SMALL: &str = include_str!("../../../configs/muse-small.toml");

@@ -1,6 +1,7 @@
 //! Samples made ready for the model: words in pieces and windows, labels as numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
@@ -9,8 +10,9 @@ use muse_core::heads::Labels;
 use muse_core::heads::sentiment::Label;
 use muse_core::text::tokenizer::{TextTokenizer, Window};
 
-use super::config::LossWeights;
-use crate::data::Sample;
+use super::config::{LossWeights, TrainConfig, TrainSection};
+use crate::data::views::View;
+use crate::data::{Sample, Source, read_source};
 
 /// A caption in windows, with its labels and its picture's file.
 #[derive(Clone, Debug)]
@@ -33,76 +35,203 @@ impl Post {
     }
 }
 
-/// Prepares samples; `title` names their source in errors.
-///
-/// # Errors
-///
-/// When a label is not among those of `config`, as can happen in validation data or with `--init`.
-pub fn prepare(
-    samples: Vec<Sample>,
-    title: &str,
-    config: &MuseConfig,
-    tokenizer: &TextTokenizer,
-) -> anyhow::Result<Vec<Post>> {
-    let index =
-        |names: &[String]| -> BTreeMap<String, usize> { names.iter().cloned().zip(0..).collect() };
-    let (tags, classes) = (index(&config.tags), index(&config.classes));
-    samples
-        .into_iter()
-        .map(|sample| {
-            let windows = tokenizer.windows(&sample.words, config.max_pieces);
-            let known = |names: &BTreeMap<String, usize>, name: &str, what: &str| {
-                names.get(name).copied().with_context(|| {
-                    format!(
-                        "{title}, sample {}: the {what} {name:?} is not one that the model knows ({}); \
-                         rename it in the source, or add training data that has it",
-                        sample.id,
-                        names.keys().cloned().collect::<Vec<_>>().join(", ")
-                    )
-                })
-            };
-            // A model without a head ignores that head's labels.
-            let tags = match (&sample.tags, config.tags.is_empty()) {
-                (Some(own), false) => Some(
-                    own.iter()
-                        .map(|tag| known(&tags, tag, "tag"))
-                        .collect::<anyhow::Result<Vec<_>>>()?,
-                ),
-                _ => None,
-            };
-            let sentiment = match (&sample.sentiment, config.classes.is_empty()) {
-                (Some(class), false) => {
-                    let class = known(&classes, class, "class")?;
-                    let mut target = vec![0.0; classes.len()];
-                    match &sample.shares {
-                        None => target[class] = 1.0,
-                        Some(shares) => {
-                            for (class, share) in shares.iter().filter(|(_, share)| **share > 0.0) {
-                                target[known(&classes, class, "class")?] = *share as f32;
-                            }
-                        }
-                    }
-                    Some(Label { class, target })
+/// The samples that a configuration names, by their sources.
+pub struct Samples {
+    /// What is trained on.
+    pub train: Vec<(String, Vec<Sample>)>,
+    /// What is scored after each epoch.
+    pub valid: Vec<(String, Vec<Sample>)>,
+}
+
+impl Samples {
+    /// Reads all sources.
+    ///
+    /// # Errors
+    ///
+    /// When one cannot be read, or the training data have nothing to teach.
+    pub fn read(config: &TrainConfig) -> anyhow::Result<Self> {
+        let read = |sources: &[Source]| -> anyhow::Result<Vec<_>> {
+            let read = |source| read_source(source, &config.base);
+            let titled = sources
+                .iter()
+                .map(|source| Ok((source.title(), read(source)?)));
+            titled.collect()
+        };
+        let samples = Self {
+            train: read(&config.data.train)?,
+            valid: read(&config.data.valid)?,
+        };
+        check_labels(samples.training().into_iter(), &config.train.weights)?;
+        Ok(samples)
+    }
+
+    /// All that is trained on.
+    pub fn training(&self) -> Vec<&Sample> {
+        self.train.iter().flat_map(|(_, samples)| samples).collect()
+    }
+}
+
+/// A validation set: its name and its posts among all.
+#[derive(Clone, Debug)]
+pub struct ValidSet {
+    /// What reports call it.
+    pub title: String,
+    /// Its posts.
+    pub posts: Range<usize>,
+}
+
+/// All posts of a run.
+pub struct Corpus {
+    /// What is trained on.
+    pub train: Vec<Post>,
+    /// What is scored after each epoch, all sets one after the other.
+    pub valid: Vec<Post>,
+    /// Which of these are which set's.
+    pub sets: Vec<ValidSet>,
+}
+
+impl Corpus {
+    /// Prepares samples for a model.
+    ///
+    /// # Errors
+    ///
+    /// When a label is not among those of `model`, as can happen in validation data or with `--init`, or photos are to be shown
+    /// where they do not belong and there is none.
+    pub fn prepare(
+        samples: Samples,
+        train: &TrainSection,
+        model: &MuseConfig,
+        tokenizer: &TextTokenizer,
+    ) -> anyhow::Result<Self> {
+        let mut corpus = Self {
+            train: Vec::new(),
+            valid: Vec::new(),
+            sets: Vec::new(),
+        };
+        for (title, samples) in samples.train {
+            let preparation = Preparation::new(&title, model, tokenizer);
+            corpus.train.extend(preparation.posts(samples)?);
+        }
+        for (title, samples) in samples.valid {
+            let preparation = Preparation::new(&title, model, tokenizer);
+            let first = corpus.valid.len();
+            corpus.valid.extend(preparation.posts(samples)?);
+            let posts = first..corpus.valid.len();
+            corpus.sets.push(ValidSet { title, posts });
+        }
+        ensure!(
+            train.stray_photos == 0.0 || corpus.train.iter().any(|post| post.image.is_some()),
+            "train.stray_photos is {}, but the training data has no photo; set it to 0 or add a source with photos",
+            train.stray_photos
+        );
+        Ok(corpus)
+    }
+
+    /// Every picture in every view that it is shown in; `views` are those of a training photo.
+    pub fn pictures(&self, views: u32) -> Vec<(PathBuf, View)> {
+        let crops = pictures(&self.train).into_iter();
+        let crops = crops.flat_map(|path| (1..views).map(move |view| (path.clone(), View(view))));
+        let whole = pictures(self.train.iter().chain(&self.valid)).into_iter();
+        crops.chain(whole.map(|path| (path, View::WHOLE))).collect()
+    }
+}
+
+/// How the samples of a source become posts.
+struct Preparation<'a> {
+    /// What errors call the source.
+    title: &'a str,
+    config: &'a MuseConfig,
+    tokenizer: &'a TextTokenizer,
+    tags: BTreeMap<&'a str, usize>,
+    classes: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Preparation<'a> {
+    fn new(title: &'a str, config: &'a MuseConfig, tokenizer: &'a TextTokenizer) -> Self {
+        let index = |names: &'a [String]| names.iter().map(String::as_str).zip(0..).collect();
+        Self {
+            title,
+            config,
+            tokenizer,
+            tags: index(&config.tags),
+            classes: index(&config.classes),
+        }
+    }
+
+    fn posts(&self, samples: Vec<Sample>) -> anyhow::Result<Vec<Post>> {
+        let posts = samples.into_iter().map(|sample| self.post(sample));
+        posts.collect()
+    }
+
+    fn post(&self, sample: Sample) -> anyhow::Result<Post> {
+        let windows = self
+            .tokenizer
+            .windows(&sample.words, self.config.max_pieces);
+        let mut post = Post {
+            windows,
+            labels: Labels {
+                entities: self.tags(&sample)?,
+                sentiment: self.sentiment(&sample)?,
+            },
+            image: sample.image,
+            tokens: None,
+        };
+        let decoders = self.config.decoders.as_ref();
+        let captioner = decoders.and_then(|decoders| decoders.captioner.as_ref());
+        post.tokens = captioner.filter(|_| post.is_pair()).map(|captioner| {
+            let pieces = &post.windows[0].encoded.pieces;
+            captioner.vocabulary.encode(&pieces[1..pieces.len() - 1])
+        });
+        Ok(post)
+    }
+
+    /// A model without a head ignores that head's labels.
+    fn tags(&self, sample: &Sample) -> anyhow::Result<Option<Vec<usize>>> {
+        let tags = sample.tags.as_ref().filter(|_| !self.tags.is_empty());
+        let numbers = tags.map(|tags| {
+            let tags = tags.iter();
+            tags.map(|tag| self.known(&self.tags, tag, "tag", sample))
+                .collect()
+        });
+        numbers.transpose()
+    }
+
+    fn sentiment(&self, sample: &Sample) -> anyhow::Result<Option<Label>> {
+        let class = sample.sentiment.as_ref();
+        let Some(class) = class.filter(|_| !self.classes.is_empty()) else {
+            return Ok(None);
+        };
+        let known = |class: &str| self.known(&self.classes, class, "class", sample);
+        let class = known(class)?;
+        let mut target = vec![0.0; self.classes.len()];
+        match &sample.shares {
+            None => target[class] = 1.0,
+            Some(shares) => {
+                for (class, share) in shares.iter().filter(|(_, share)| **share > 0.0) {
+                    target[known(class)?] = *share as f32;
                 }
-                _ => None,
-            };
-            let captioner = config.decoders.as_ref().and_then(|d| d.captioner.as_ref());
-            let mut post = Post {
-                windows,
-                labels: Labels {
-                    entities: tags,
-                    sentiment,
-                },
-                image: sample.image,
-                tokens: None,
-            };
-            post.tokens = captioner.filter(|_| post.is_pair()).map(|captioner| {
-                let pieces = &post.windows[0].encoded.pieces;
-                captioner.vocabulary.encode(&pieces[1..pieces.len() - 1])
-            });
-            Ok(post)
+            }
+        }
+        Ok(Some(Label { class, target }))
+    }
+
+    fn known(
+        &self,
+        names: &BTreeMap<&str, usize>,
+        name: &str,
+        what: &str,
+        sample: &Sample,
+    ) -> anyhow::Result<usize> {
+        names.get(name).copied().with_context(|| {
+            format!(
+                "{}, sample {}: the {what} {name:?} is not one that the model knows ({}); \
+                 rename it in the source, or add training data that has it",
+                self.title,
+                sample.id,
+                names.keys().copied().collect::<Vec<_>>().join(", ")
+            )
         })
-        .collect()
+    }
 }
 
 /// Every picture that occurs, once, in a fixed order.
@@ -116,7 +245,7 @@ pub fn pictures<'a>(posts: impl IntoIterator<Item = &'a Post>) -> Vec<PathBuf> {
 /// # Errors
 ///
 /// When there is no sample, or none with a label that counts, or decoders have nothing to learn from.
-pub fn check_labels<'a>(
+fn check_labels<'a>(
     mut samples: impl Iterator<Item = &'a Sample> + Clone,
     weights: &LossWeights,
 ) -> anyhow::Result<()> {

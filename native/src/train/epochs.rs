@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use burn::module::Module;
 use burn::train::{
-    EventProcessorTraining, InferenceStep, Interrupter, Learner, LearnerEvent,
-    SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents,
-    TrainingItem, ValidLoader,
+    EventProcessorTraining, InferenceStep, Learner, LearnerEvent, SupervisedLearningStrategy,
+    SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingItem, ValidLoader,
 };
 use indicatif::ProgressBar;
 use muse_core::MuseConfig;
@@ -21,11 +20,11 @@ use muse_core::weights::state_dict;
 
 use super::checkpoint::losses_path;
 use super::config::LossWeights;
-use super::corpus::Post;
-use super::feed::TrainFeed;
+use super::corpus::{Post, ValidSet};
+use super::feed::{StepInput, TrainFeed};
 use super::learner::Trainee;
-use super::losses::{LossSums, MeanLosses};
-use super::report::{Answer, MetricsFile, Scores, ValidSet};
+use super::losses::{LossSums, MeanLosses, StepOutput};
+use super::report::{Answer, EpochEnd, MetricsFile, Scores};
 use crate::output::{tell, write_file};
 
 /// How often a step's losses are read, which waits for the device.
@@ -66,129 +65,155 @@ impl SupervisedLearningStrategy<Trainee> for Epochs {
     fn fit(
         &self,
         components: TrainingComponents<Trainee>,
-        mut learner: Learner<Trainee>,
+        learner: Learner<Trainee>,
         train: TrainLoader<Trainee>,
         valid: ValidLoader<Trainee>,
         _starting_epoch: usize,
     ) -> (Trainee, SupervisedTrainingEventProcessor<Trainee>) {
-        let TrainingComponents {
-            num_epochs,
-            mut checkpointer,
-            interrupter,
-            mut event_processor,
-            event_store,
-            ..
-        } = components;
-        let steps = self.feed.steps();
-        let mut done = self.done;
-        let mut kept = match LossSums::load(&losses_path(&self.checkpoints, done)) {
-            Ok(kept) => kept,
-            Err(error) => {
-                self.fail(&interrupter, error);
-                return (learner.model(), event_processor);
-            }
+        let mut session = Session {
+            epochs: self,
+            components,
+            learner,
+            train,
+            valid,
+            done: self.done,
         };
-        for epoch in done / steps + 1..=num_epochs {
-            let start = Instant::now();
+        if let Err(error) = session.run() {
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert(error);
+            session.components.interrupter.stop(Some("an error"));
+        }
+        (session.learner.model(), session.components.event_processor)
+    }
+}
+
+/// From where a run begins or is resumed to its end, an interruption or an error.
+struct Session<'a> {
+    epochs: &'a Epochs,
+    components: TrainingComponents<Trainee>,
+    learner: Learner<Trainee>,
+    train: TrainLoader<Trainee>,
+    valid: ValidLoader<Trainee>,
+    /// Steps done since the run began.
+    done: usize,
+}
+
+impl Session<'_> {
+    /// Errors of burn's parts are the interrupter's; after any other the checkpoint before stays the last.
+    fn run(&mut self) -> anyhow::Result<()> {
+        let steps = self.epochs.feed.steps();
+        // Of a session that was interrupted in its first epoch.
+        let mut kept = LossSums::load(&losses_path(&self.epochs.checkpoints, self.done))?;
+        for epoch in self.done / steps + 1..=self.components.num_epochs {
             let mut losses = std::mem::take(&mut kept);
-            // Of a session that was interrupted in this epoch.
-            let before = losses.seconds;
-            self.feed.seek(epoch, done % steps);
-            interrupter.fail_on_error(event_processor.process_train(LearnerEvent::StartSplit {
-                epoch_number: epoch,
-                total_items: steps,
-            }));
-            let mut batches = train.iter();
-            let mut shown = start;
-            while let Some(batch) = batches.next() {
-                let batch = match batch {
-                    Ok(batch) => batch,
-                    Err(error) => {
-                        interrupter.fail(error);
-                        break;
-                    }
+            self.train_epoch(epoch, &mut losses);
+            let complete = self.done == epoch * steps;
+            if complete && self.is_sound() {
+                let end = EpochEnd {
+                    epoch,
+                    steps: self.done,
+                    seconds: losses.seconds,
                 };
-                let progress = batches.progress();
-                let output = learner.train_step(batch);
-                learner.lr_step();
-                learner.optimizer_step(output.grads);
-                done += 1;
-                losses.add(&output.item);
-                if shown.elapsed() >= SHOW_EVERY {
-                    shown = Instant::now();
-                    self.bar.set_message(output.item.line());
-                }
-                let item = TrainingItem::new(
-                    output.item,
-                    progress,
-                    Some(done),
-                    Some(learner.lr_current()),
-                );
-                interrupter.fail_on_error(
-                    event_processor.process_train(LearnerEvent::ProcessedItem(item)),
-                );
-                if interrupter.should_stop() {
-                    break;
-                }
+                let model = self.learner.model().valid();
+                self.epochs
+                    .finish_epoch(end, losses.mean(), &model, &self.valid)?;
+                self.tell(LearnerEvent::EndEpoch(epoch));
             }
-            drop(batches);
-            interrupter.fail_on_error(event_processor.process_train(LearnerEvent::EndSplit(epoch)));
-            losses.seconds = before + start.elapsed().as_secs_f64();
-            let complete = done == epoch * steps;
-            if complete && interrupter.error().is_none() {
-                let scored = self.finish_epoch(
-                    (epoch, done, losses.seconds),
-                    losses.mean(),
-                    &learner,
-                    &valid,
-                );
-                if let Err(error) = scored {
-                    self.fail(&interrupter, error);
-                    break; // the checkpoint before stays the last
-                }
-                interrupter
-                    .fail_on_error(event_processor.process_train(LearnerEvent::EndEpoch(epoch)));
+            if self.is_sound() {
+                self.save(&mut losses, complete)?;
             }
-            if interrupter.error().is_none()
-                && let Some(checkpointer) = &mut checkpointer
-            {
-                if !complete && let Err(error) = losses.save(&losses_path(&self.checkpoints, done))
-                {
-                    self.fail(&interrupter, error);
-                    break;
-                }
-                checkpointer.checkpoint(&learner, done, &event_store);
-            }
-            if interrupter.should_stop() {
+            if self.components.interrupter.should_stop() {
                 break;
             }
         }
-        (learner.model(), event_processor)
+        Ok(())
+    }
+
+    /// The steps of an epoch, or those that are left of it.
+    fn train_epoch(&mut self, epoch: usize, losses: &mut LossSums) {
+        let start = Instant::now();
+        let before = losses.seconds;
+        let steps = self.epochs.feed.steps();
+        self.epochs.feed.seek(epoch, self.done % steps);
+        self.tell(LearnerEvent::StartSplit {
+            epoch_number: epoch,
+            total_items: steps,
+        });
+        let train = Arc::clone(&self.train);
+        let mut batches = train.iter();
+        let mut shown = start;
+        while let Some(batch) = batches.next() {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    self.components.interrupter.fail(error);
+                    break;
+                }
+            };
+            let progress = batches.progress();
+            let output = self.step(batch);
+            losses.add(&output);
+            if shown.elapsed() >= SHOW_EVERY {
+                shown = Instant::now();
+                self.epochs.bar.set_message(output.line());
+            }
+            let rate = self.learner.lr_current();
+            let item = TrainingItem::new(output, progress, Some(self.done), Some(rate));
+            self.tell(LearnerEvent::ProcessedItem(item));
+            if self.components.interrupter.should_stop() {
+                break;
+            }
+        }
+        drop(batches);
+        self.tell(LearnerEvent::EndSplit(epoch));
+        losses.seconds = before + start.elapsed().as_secs_f64();
+    }
+
+    fn step(&mut self, batch: StepInput) -> StepOutput {
+        let output = self.learner.train_step(batch);
+        self.learner.lr_step();
+        self.learner.optimizer_step(output.grads);
+        self.done += 1;
+        output.item
+    }
+
+    /// Makes a checkpoint; of an unfinished epoch the losses are kept beside it.
+    fn save(&mut self, losses: &mut LossSums, complete: bool) -> anyhow::Result<()> {
+        if let Some(checkpointer) = &mut self.components.checkpointer {
+            if !complete {
+                losses.save(&losses_path(&self.epochs.checkpoints, self.done))?;
+            }
+            checkpointer.checkpoint(&self.learner, self.done, &self.components.event_store);
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, event: LearnerEvent<StepOutput>) {
+        let told = self.components.event_processor.process_train(event);
+        self.components.interrupter.fail_on_error(told);
+    }
+
+    fn is_sound(&self) -> bool {
+        self.components.interrupter.error().is_none()
     }
 }
 
 impl Epochs {
-    fn fail(&self, interrupter: &Interrupter, error: anyhow::Error) {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.get_or_insert(error);
-        interrupter.stop(Some("an error"));
-    }
-
     /// Scores the model, keeps it if it is the best so far, and writes the metrics.
     fn finish_epoch(
         &self,
-        (epoch, done, seconds): (usize, usize, f64),
+        end: EpochEnd,
         losses: MeanLosses,
-        learner: &Learner<Trainee>,
+        model: &Trainee,
         valid: &ValidLoader<Trainee>,
     ) -> anyhow::Result<()> {
+        let EpochEnd { epoch, seconds, .. } = end;
         ensure!(
             losses.total.is_finite(),
             "the loss is no longer a number in epoch {epoch}: the training has diverged; lower train.rates and begin anew \
              (the best model so far stays)"
         );
-        let model = learner.model().valid();
-        let answers = self.answers(&model, valid)?;
+        let answers = self.answers(model, valid)?;
         let score = |title: &str, range: std::ops::Range<usize>| {
             let pairs = self.posts[range.clone()].iter().zip(&answers[range]);
             Scores::new(title, &self.config, pairs)
@@ -208,9 +233,9 @@ impl Epochs {
         let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         let better = metrics.improves(choice);
         if better {
-            self.write_best(&model)?;
+            self.write_best(model)?;
         }
-        metrics.add((epoch, done, seconds), &losses, choice, &scores)?;
+        metrics.add(end, &losses, choice, &scores)?;
         self.bar.suspend(|| {
             tell(format_args!(
                 "epoch {epoch}: {} in {seconds:.0} s{}",

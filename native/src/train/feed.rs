@@ -11,7 +11,8 @@ use muse_core::decoders::DecoderTarget;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::corpus::Post;
+use super::config::{TrainConfig, TrainSection};
+use super::corpus::{Post, pictures};
 use super::gallery::Gallery;
 use crate::data::loader::{Ordered, ordered, plan_epoch};
 use crate::data::views::View;
@@ -43,13 +44,23 @@ pub struct ValidInput {
 
 /// How pictures are shown in training besides where they belong.
 #[derive(Clone, Copy, Debug)]
-pub struct PhotoNoise {
+struct PhotoNoise {
     /// Share of the entity captions without a picture that are shown a random one.
-    pub stray: f64,
+    stray: f64,
     /// Share of the pictures that are withheld.
-    pub withheld: f64,
+    withheld: f64,
     /// Views of a photo, the whole of it among them.
-    pub views: u32,
+    views: u32,
+}
+
+impl PhotoNoise {
+    fn of(train: &TrainSection) -> Self {
+        Self {
+            stray: train.stray_photos,
+            withheld: train.withheld_photos,
+            views: train.photo_views,
+        }
+    }
 }
 
 /// The training data.
@@ -73,14 +84,9 @@ struct TrainShared {
 }
 
 impl TrainFeed {
-    /// Feeds `posts`; `strays` are the photos that captions without one may be shown.
-    pub fn new(
-        posts: Vec<Post>,
-        strays: Vec<PathBuf>,
-        noise: PhotoNoise,
-        gallery: Arc<Gallery>,
-        (batch_size, workers, seed): (usize, usize, u64),
-    ) -> Self {
+    /// Feeds `posts`; those without a photo may be shown any of the others'.
+    pub fn new(posts: Vec<Post>, gallery: Arc<Gallery>, config: &TrainConfig) -> Self {
+        let strays = pictures(&posts);
         let windows: Vec<(usize, usize)> = posts
             .iter()
             .enumerate()
@@ -96,12 +102,12 @@ impl TrainFeed {
                 windows,
                 lengths,
                 strays,
-                noise,
+                noise: PhotoNoise::of(&config.train),
                 gallery,
-                seed,
+                seed: config.seed,
             }),
-            batch_size,
-            workers,
+            batch_size: config.train.batch_size,
+            workers: config.train.workers.max(1),
             cursor: Mutex::new((1, 0)),
         }
     }
@@ -217,19 +223,15 @@ pub struct ValidFeed {
 
 impl ValidFeed {
     /// Feeds `posts` in batches of similar length.
-    pub fn new(
-        posts: Arc<Vec<Post>>,
-        gallery: Arc<Gallery>,
-        batch_size: usize,
-        workers: usize,
-    ) -> Self {
+    pub fn new(posts: Arc<Vec<Post>>, gallery: Arc<Gallery>, train: &TrainSection) -> Self {
+        let size = train.batch_size;
         let mut order: Vec<usize> = (0..posts.len()).collect();
         order.sort_by_key(|&p| posts[p].windows[0].encoded.pieces.len());
         Self {
-            plan: order.chunks(batch_size).map(<[usize]>::to_vec).collect(),
+            plan: order.chunks(size).map(<[usize]>::to_vec).collect(),
             posts,
             gallery,
-            workers,
+            workers: train.workers.max(1),
         }
     }
 }

@@ -40,14 +40,21 @@ pub struct Trainee {
 
 /// What a step needs besides the weights.
 #[derive(Clone, Debug)]
-struct Settings {
-    config: MuseConfig,
-    weights: LossWeights,
-    clip: f64,
-    pad: u32,
-    device: Device,
-    microbatch: MicrobatchSize,
-    workers: Arc<Workers>,
+pub struct Settings {
+    /// The model's configuration.
+    pub config: MuseConfig,
+    /// The weights of the objective's parts.
+    pub weights: LossWeights,
+    /// The greatest norm of the gradients.
+    pub clip: f64,
+    /// The tokenizer's padding.
+    pub pad: u32,
+    /// Where the model lives, with autodiff.
+    pub device: Device,
+    /// How many pairs the decoders learn from at a time.
+    pub microbatch: MicrobatchSize,
+    /// They share the decoders' work, a microbatch each.
+    pub workers: Arc<Workers>,
 }
 
 /// A validation batch's answers.
@@ -67,28 +74,12 @@ impl ItemLazy for Evaluated {
 }
 
 impl Trainee {
-    /// Wraps a model; `device` is the one it lives on, with autodiff. The workers share the decoders' work, a microbatch at
-    /// a time.
-    pub fn new(
-        (muse, decoders): (Muse, Option<Decoders>),
-        config: MuseConfig,
-        train: &TrainSection,
-        pad: u32,
-        device: &Device,
-        (microbatch, workers): (MicrobatchSize, Workers),
-    ) -> Self {
+    /// Wraps a model, which lives on the settings' device.
+    pub fn new(muse: Muse, decoders: Option<Decoders>, settings: Settings) -> Self {
         Self {
             muse,
             decoders,
-            settings: Settings {
-                config,
-                weights: train.weights.clone(),
-                clip: train.clip,
-                pad,
-                device: device.clone(),
-                microbatch,
-                workers: Arc::new(workers),
-            },
+            settings,
         }
     }
 

@@ -1,6 +1,5 @@
 //! Scores of an epoch: computed, shown, and kept as CSV.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -12,15 +11,6 @@ use super::config::LossWeights;
 use super::corpus::Post;
 use super::losses::{MeanLosses, names};
 use crate::output::write_file;
-
-/// A validation set: its name and its posts among all.
-#[derive(Clone, Debug)]
-pub struct ValidSet {
-    /// What reports call it.
-    pub title: String,
-    /// Its posts.
-    pub posts: Range<usize>,
-}
 
 /// Scores of a set of posts; of the decoders `None` where it has no pairs.
 #[derive(Clone, Debug)]
@@ -144,6 +134,17 @@ pub fn bits(nats: f64) -> f64 {
     nats / std::f64::consts::LN_2
 }
 
+/// Where a run is when an epoch ends.
+#[derive(Clone, Copy, Debug)]
+pub struct EpochEnd {
+    /// The epoch, counted from 1.
+    pub epoch: usize,
+    /// Steps done since the run began.
+    pub steps: usize,
+    /// How long the epoch's steps took.
+    pub seconds: f64,
+}
+
 /// The run's `metrics.csv`: a row for each epoch.
 pub struct MetricsFile {
     path: PathBuf,
@@ -209,15 +210,15 @@ impl MetricsFile {
     /// When it cannot be written.
     pub fn add(
         &mut self,
-        (epoch, steps, seconds): (usize, usize, f64),
+        end: EpochEnd,
         losses: &MeanLosses,
         choice: Option<f64>,
         sets: &[Scores],
     ) -> anyhow::Result<()> {
         let mut columns = vec![
-            ("epoch".to_owned(), epoch.to_string()),
-            ("steps".to_owned(), steps.to_string()),
-            ("seconds".to_owned(), format!("{seconds:.1}")),
+            ("epoch".to_owned(), end.epoch.to_string()),
+            ("steps".to_owned(), end.steps.to_string()),
+            ("seconds".to_owned(), format!("{:.1}", end.seconds)),
             ("loss".to_owned(), number(losses.total)),
         ];
         columns.extend(names().map(|part| {
@@ -279,6 +280,14 @@ mod tests {
         }
     }
 
+    fn end(epoch: usize) -> EpochEnd {
+        EpochEnd {
+            epoch,
+            steps: 10,
+            seconds: 1.0,
+        }
+    }
+
     fn losses() -> MeanLosses {
         MeanLosses {
             total: 0.0,
@@ -321,7 +330,7 @@ mod tests {
         for (epoch, f1) in [(1, 0.5), (2, 0.9), (3, 0.7)] {
             let set = scores(Some(f1), None);
             file.add(
-                (epoch, 10, 1.0),
+                end(epoch),
                 &losses(),
                 set.choice(&LossWeights::default()),
                 std::slice::from_ref(&set),
@@ -340,7 +349,7 @@ mod tests {
         assert!(file.improves(Some(0.0)));
         // 0.333333 in the file.
         let third = Some(1.0 / 3.0);
-        file.add((1, 10, 1.0), &losses(), third, &[]).unwrap();
+        file.add(end(1), &losses(), third, &[]).unwrap();
         assert!(!file.improves(third));
         assert!(!file.improves(Some(0.3)));
         assert!(file.improves(Some(0.34)));

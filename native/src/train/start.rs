@@ -15,7 +15,7 @@ use muse_core::weights::{StateDict, apply_state, state_dict};
 use super::config::{CaptionerSection, TrainConfig, missing};
 use crate::data::{Sample, classes_of, tags_of};
 use crate::output::tell;
-use crate::weights::{read_state_dict, read_text_encoder};
+use crate::pretrained::{read_state_dict, read_text_encoder};
 
 /// A model on the device without autodiff.
 pub struct Start {

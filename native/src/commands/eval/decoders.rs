@@ -10,8 +10,9 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::super::{read_bytes, read_picture};
+use super::super::read_bytes;
 use super::{Options, Set, print, read_set};
+use crate::data::picture::read_picture;
 use crate::output::tell;
 use crate::train::progress;
 use report::{Losing, Losses, SetReport, Sum, Tally, values};

@@ -1,5 +1,6 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Condvar, Mutex, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;

@@ -8,15 +8,15 @@ use muse_core::text::splitter::Word;
 use muse_core::{Caption, Request, Tagged};
 use serde_json::{Map, Value};
 
-use super::read_picture;
 use crate::data::jsonl::located;
+use crate::data::picture::read_picture;
 
 /// Longer captions are refused: this is a book, not a caption, and would hold up all that follow.
 pub const MAX_CAPTION_CHARS: usize = 100_000;
 
 /// A line that can be tagged.
 #[derive(Debug)]
-pub struct Post {
+pub struct Line {
     /// The object as it came, field by field.
     pub object: Map<String, Value>,
     /// Its caption and picture.
@@ -83,7 +83,7 @@ pub fn id_text(id: &Value) -> Option<String> {
 /// # Errors
 ///
 /// When the line is not an object that can be tagged, or the picture cannot be used.
-pub fn parse(bytes: &[u8], folder: &Path) -> Result<Post, Failure> {
+pub fn parse(bytes: &[u8], folder: &Path) -> Result<Line, Failure> {
     let object = parse_object(bytes).map_err(|error| Failure {
         id: None,
         message: format!("{error:#}"),
@@ -93,7 +93,7 @@ pub fn parse(bytes: &[u8], folder: &Path) -> Result<Post, Failure> {
     let request = catch_unwind(AssertUnwindSafe(|| request(&object, folder)))
         .unwrap_or_else(|_| Err(anyhow!("the line cannot be read")));
     match request {
-        Ok((request, places)) => Ok(Post {
+        Ok((request, places)) => Ok(Line {
             object,
             request,
             places,
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn given_words_keep_their_places_in_the_text() {
         let line = "{\"text\":\"😀 Zoë  Ray!\",\"words\":[\"😀\",\"Zoë\",\"Ray\",\"!\"]}";
-        let post = parse(line.as_bytes(), Path::new("")).expect("post");
+        let line = parse(line.as_bytes(), Path::new("")).expect("a line");
         let mut tagged = Tagged {
             entities: vec![muse_core::Entity {
                 kind: "PER".into(),
@@ -255,7 +255,7 @@ mod tests {
             }],
             ..Tagged::default()
         };
-        post.places.expect("places").put(&mut tagged);
+        line.places.expect("places").put(&mut tagged);
         let entity = &tagged.entities[0];
         assert_eq!(
             (entity.start, entity.end, entity.text.as_str()),

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
-use sha2::{Digest, Sha256};
 use toml::Value;
 
 use super::file::{Axis, Curve, SweepFile, flatten, number, shown};
+use crate::studies::id;
 use crate::train::config::TrainConfig;
 
 /// What is to be trained, and what it is for.
@@ -274,14 +274,6 @@ fn scaled(base: &Value, factor: f64) -> Value {
         }
         _ => Value::Float(format!("{product:.12e}").parse().unwrap_or(product)),
     }
-}
-
-fn id(echo: &str) -> String {
-    let digest = Sha256::digest(echo.as_bytes());
-    digest[..6]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 fn stem(name: &str) -> String {

@@ -9,6 +9,7 @@ pub mod captions;
 pub mod conll;
 pub mod jsonl;
 pub mod loader;
+pub mod picture;
 pub mod sample;
 pub mod views;
 
@@ -159,14 +160,24 @@ impl Source {
 /// See [`conll::read`], [`jsonl::read`] and [`captions::read`]; and when the form cannot be told, a new name of an entity type
 /// is empty, or there is not one sample.
 pub fn read_source(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> {
+    let samples = read_file(source, base)?;
+    let mut samples = chosen(source, samples, &base.join(&source.path))?;
+    if source.no_text {
+        for sample in &mut samples {
+            sample.words.clear();
+            sample.tags = None;
+        }
+    }
+    Ok(samples)
+}
+
+/// All samples of a source's file.
+fn read_file(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> {
     let path = base.join(&source.path);
     let images = source.images.as_ref().map(|folder| base.join(folder));
     let images = images.as_deref().filter(|_| !source.no_images);
-    if let Some((kind, name)) = source
-        .rename
-        .iter()
-        .find(|(_, name)| name.trim().is_empty())
-    {
+    let mut renamed = source.rename.iter();
+    if let Some((kind, name)) = renamed.find(|(_, name)| name.trim().is_empty()) {
         bail!(
             "rename gives {kind:?} the name {name:?} in the source {}; a type must have a name",
             source.title()
@@ -180,8 +191,8 @@ pub fn read_source(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> 
         path.display(),
         format.example()
     );
-    let mut samples = match format {
-        Format::Conll => conll::read(&path, images, &source.rename, source.split_hashtags)?,
+    match format {
+        Format::Conll => conll::read(&path, images, &source.rename, source.split_hashtags),
         Format::Jsonl => {
             let options = jsonl::Options {
                 images,
@@ -189,10 +200,14 @@ pub fn read_source(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> 
                 rename: &source.rename,
                 hashtags_apart: source.split_hashtags,
             };
-            jsonl::read(&path, options)?
+            jsonl::read(&path, options)
         }
-        Format::Captions => captions::read(&path, images, source.no_images)?,
-    };
+        Format::Captions => captions::read(&path, images, source.no_images),
+    }
+}
+
+/// Those samples of a file that a source takes.
+fn chosen(source: &Source, mut samples: Vec<Sample>, path: &Path) -> anyhow::Result<Vec<Sample>> {
     ensure!(
         !samples.is_empty(),
         "there is not one sample in {}",
@@ -206,21 +221,15 @@ pub fn read_source(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> 
     );
     samples.drain(..source.skip);
     samples.truncate(source.limit.unwrap_or(usize::MAX));
-    if let Some(amount) = source.sample {
-        ensure!(
-            amount > 0,
-            "sample is 0 in the source {}; leave it out to take all",
-            source.title()
-        );
-        samples = draw(samples, amount);
-    }
-    if source.no_text {
-        for sample in &mut samples {
-            sample.words.clear();
-            sample.tags = None;
-        }
-    }
-    Ok(samples)
+    let Some(amount) = source.sample else {
+        return Ok(samples);
+    };
+    ensure!(
+        amount > 0,
+        "sample is 0 in the source {}; leave it out to take all",
+        source.title()
+    );
+    Ok(draw(samples, amount))
 }
 
 /// Draws `amount` samples; they stay in order. Not by the run's seed: what is compared over seeds shares its data.

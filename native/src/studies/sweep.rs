@@ -1,13 +1,13 @@
 //! `muse sweep`: ablations and curves, each setting trained with several seeds.
 //!
-//! `file` → `plan` (every distinct configuration is one run) → [`launch`](crate::launch) in its `folder` →
-//! `metrics` → `report` (CSV files and tables) and `plot`.
+//! `file` → `plan` (every distinct configuration is one run) → [`launch`](super::launch) in its `folder` →
+//! `metrics` → `report` (CSV files and tables) and `figures`.
 
+pub mod figures;
 pub mod file;
 pub mod folder;
 pub mod metrics;
 pub mod plan;
-pub mod plot;
 pub mod report;
 
 use std::collections::BTreeSet;
@@ -15,41 +15,44 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::{bail, ensure};
+use clap::Args;
 
 use self::file::SweepFile;
 use self::folder::{State, SweepFolder};
 use self::plan::Plan;
 use self::report::Results;
+use crate::cli::values::assignment;
 use crate::device::DeviceChoice;
-use crate::launch::{Ended, Launcher};
 use crate::output;
+use crate::studies::launch::{Ended, Launcher};
 
 /// What `muse sweep` was asked for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Files of the folder: runs.csv (a row for each setting and seed), summary.csv (means and sample standard
+deviations), and as .svg and .png table, curve-N-NAME, and for each of them NAME-learning. A sweep that was
+interrupted, or whose file has changed, goes on with the same command: complete runs are not repeated.")]
 pub struct Options {
-    /// The sweep file.
+    /// The sweep file: a base configuration, seeds, rows and curves, in TOML
     pub file: PathBuf,
-    /// The sweep's folder.
+    /// Folder of the runs, tables and plots
+    #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Where to train.
-    pub device: DeviceChoice,
-    /// `key=value` overrides for every run; those of rows and curves win.
+    /// Override a setting of every run, unless a row or curve has it; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
     pub overrides: Vec<String>,
-    /// Rows and curves to train; all, when there is none.
+    /// Train only this row or curve ("table" is all rows); may be given several times
+    #[arg(long, value_name = "NAME")]
     pub only: Vec<String>,
-    /// What to do.
-    pub action: Action,
-}
-
-/// What to do with the runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Train what is not complete, then report.
-    Train,
-    /// List the runs.
-    List,
-    /// Report on what is complete.
-    Report,
+    /// List the runs and how far they are, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Train nothing; write the tables and plots of what is complete
+    #[arg(long, conflicts_with_all = ["dry_run", "only"])]
+    pub redraw: bool,
+    /// Where to train
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
 }
 
 /// Trains all runs that are not complete, and writes tables and plots.
@@ -58,11 +61,11 @@ pub enum Action {
 ///
 /// When the sweep file or a configuration cannot be used, before anything is trained; when the folder cannot be written;
 /// after an interruption; and in the end, when a run has failed or a score is in no run.
-pub fn run(options: Options) -> anyhow::Result<()> {
+pub fn run(options: &Options) -> anyhow::Result<()> {
     let file = SweepFile::load(&options.file)?;
     let plan = Plan::new(&file, &options.overrides)?;
     let chosen = plan.chosen(&options.only)?;
-    if options.action == Action::List {
+    if options.dry_run {
         let folder = SweepFolder::look(&options.out)?;
         return list(&plan, &states(&plan, &folder)?, &folder, &chosen);
     }
@@ -80,13 +83,13 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         folders: plan.runs.iter().map(shown).collect(),
     };
     let mut interrupted = false;
-    if options.action == Action::Train {
+    if !options.redraw {
         let launcher = Launcher::new(&plan.base, options.device)?;
-        interrupted = train(&options, &file, &folder, &chosen, &launcher, &mut results)?;
+        interrupted = train(options, &file, &folder, &chosen, &launcher, &mut results)?;
     }
 
     results.write(&options.out)?;
-    plot::draw(&results, &file.scores, &options.out)?;
+    figures::draw(&results, &file.scores, &options.out)?;
     io::stdout().write_all(results.markdown(&file.scores).as_bytes())?;
     verdict(&results, &chosen, interrupted, &file.scores)
 }

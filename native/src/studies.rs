@@ -1,0 +1,41 @@
+//! Studies of trainings: many with varied settings (`muse sweep`), or one for each fold of the data (`muse crossfit`).
+//!
+//! They start `muse train` as a child process, and read what it leaves behind; the trainer knows nothing of them.
+
+pub mod crossfit;
+pub mod launch;
+pub mod plot;
+pub mod sweep;
+
+use clap::Subcommand;
+use sha2::{Digest, Sha256};
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Study {
+    /// Train the settings of a sweep file with several seeds each: tables and plots
+    Sweep(sweep::Options),
+    /// Make soft sentiment labels, each by a model that did not see it; also a cross-validation
+    Crossfit(crossfit::Options),
+}
+
+impl Study {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// See [`sweep::run`] and [`crossfit::run`].
+    pub fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Sweep(options) => sweep::run(&options),
+            Self::Crossfit(options) => crossfit::run(&options),
+        }
+    }
+}
+
+/// Twelve hexadecimal digits of a text's SHA-256, which tell what a file or folder was made from.
+fn id(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    let digits = digest[..6].iter().map(|byte| format!("{byte:02x}"));
+    digits.collect()
+}
