@@ -49,7 +49,7 @@ impl MuseConfig {
             .and_then(|()| self.exchange.fits(self.text.width()))
             .map_err(within("exchange"))?;
         validate::dropout("fusion_dropout", self.fusion_dropout)?;
-        let most = REGIONS.min(self.text.positions());
+        let most = REGIONS.min(self.text.max_positions());
         validate::range("max_pieces", self.max_pieces, 3..=most)?;
         entities::validate_tags(&self.tags)?;
         sentiment::validate_classes(&self.classes)?;

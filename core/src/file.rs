@@ -201,7 +201,7 @@ impl ModelFile {
         let config: MuseConfig =
             serde_json::from_str(field("config")).map_err(ModelFileError::Config)?;
         let tokenizer = TextTokenizer::from_bytes(field("tokenizer").as_bytes())?;
-        let (largest, known) = (tokenizer.largest_id(), config.text.vocabulary());
+        let (largest, known) = (tokenizer.largest_id(), config.text.vocab_size());
         if largest as usize >= known {
             return Err(ModelFileError::Pieces { largest, known });
         }

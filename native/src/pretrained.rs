@@ -33,12 +33,12 @@ pub fn read_text_encoder(folder: &Path) -> Result<PretrainedText> {
         .with_context(|| format!("{} is not that of a BERT", within(name)))?;
     let tokenizer = read_tokenizer(folder)?;
     ensure!(
-        (tokenizer.largest_id() as usize) < config.vocabulary(),
+        (tokenizer.largest_id() as usize) < config.vocab_size(),
         "{} has a piece of number {}, but by its config.json the encoder knows {} pieces, counted from 0; the two files are \
          not of one model",
         within("tokenizer.json"),
         tokenizer.largest_id(),
-        config.vocabulary()
+        config.vocab_size()
     );
     let name = "model.safetensors";
     let state = read_safetensors(&read_within(folder, name)?).with_context(|| within(name))?;

@@ -32,14 +32,14 @@ impl TextEncoderConfig {
     }
 
     /// Number of word pieces.
-    pub fn vocabulary(&self) -> usize {
+    pub fn vocab_size(&self) -> usize {
         match self {
             Self::Bert(bert) => bert.vocab_size,
         }
     }
 
     /// The longest text, in pieces.
-    pub fn positions(&self) -> usize {
+    pub fn max_positions(&self) -> usize {
         match self {
             Self::Bert(bert) => bert.max_position_embeddings,
         }

@@ -402,7 +402,7 @@ fn a_tokenizer_beyond_the_embedding_is_refused() {
     bert(&mut model).vocab_size = pieces;
     read(&model.to_bytes(Precision::F32));
     let refuses = |model: &ModelFile| {
-        let known = model.config.text.vocabulary();
+        let known = model.config.text.vocab_size();
         let refused = error(&model.to_bytes(Precision::F32));
         assert!(
             matches!(refused, ModelFileError::Pieces { largest, known: k } if largest as usize >= known && k == known),

@@ -23,7 +23,7 @@ use crate::train::progress::bar;
 const GAP: usize = 2;
 
 /// Pictures that are painted side by side. Each keeps what every layer has computed: some 50 MB at the paper's sizes.
-const TOGETHER: usize = 16;
+const BATCH_SIZE: usize = 16;
 
 /// The greatest number of pixels of what is written, as of a picture that is read.
 const MAX_PIXELS: u64 = 64 << 20;
@@ -84,15 +84,17 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 
     warn_of_the_rest(&describer, &options.caption);
 
-    let bar = bar(SIDE * count.div_ceil(TOGETHER), "lines");
+    let bar = bar(SIDE * count.div_ceil(BATCH_SIZE), "lines");
     let mut pictures = Vec::with_capacity(count);
-    for first in (0..count).step_by(TOGETHER) {
+    for first in (0..count).step_by(BATCH_SIZE) {
         let sampling = Sampling {
             temperature: options.temperature,
             seed: options.seed,
             first,
         };
-        let conditions = condition.clone().repeat_dim(0, TOGETHER.min(count - first));
+        let conditions = condition
+            .clone()
+            .repeat_dim(0, BATCH_SIZE.min(count - first));
         for pixels in generator.sample(conditions, SIDE, sampling, || bar.inc(1)) {
             let picture = RgbImage::from_raw(SIDE as u32, SIDE as u32, pixels);
             pictures.push(picture.context("the generator painted too little")?);

@@ -281,7 +281,7 @@ fn write_shape(out: &mut impl Write, config: &MuseConfig) -> io::Result<()> {
         "text       {} layers, width {}, {} pieces, windows of {}{}",
         text.layers(),
         text.width(),
-        text.vocabulary(),
+        text.vocab_size(),
         config.max_pieces,
         if config.word_shapes {
             ", word shapes"

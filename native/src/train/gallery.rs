@@ -24,7 +24,7 @@ use crate::data::views::View;
 use crate::output::tell;
 
 /// Pictures that the CNN looks at together when the cache is filled.
-const TOGETHER: usize = 8;
+const BATCH_SIZE: usize = 8;
 
 /// Where the trainer's pictures come from.
 pub struct Gallery {
@@ -236,7 +236,7 @@ impl Gallery {
             }
         }
         let preparation = features.config.preparation.clone();
-        let groups: Vec<Vec<_>> = missing.chunks(TOGETHER).map(<[_]>::to_vec).collect();
+        let groups: Vec<Vec<_>> = missing.chunks(BATCH_SIZE).map(<[_]>::to_vec).collect();
         let prepared = ordered(groups, workers, 4, move |group| {
             let mut input = Vec::new();
             let mut keys = Vec::new();

@@ -59,7 +59,7 @@ fn what_is_left_out_is_a_bert_s() {
     let again: TextEncoderConfig = serde_json::from_value(written).expect("what was written");
     assert_eq!(again, whole);
     assert_eq!(
-        (whole.width(), whole.vocabulary(), whole.positions()),
+        (whole.width(), whole.vocab_size(), whole.max_positions()),
         (4, 5, 7)
     );
 }

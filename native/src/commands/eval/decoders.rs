@@ -20,7 +20,7 @@ use report::{Losing, Losses, SetReport, Sum, Tally, values};
 mod report;
 
 /// Pairs that run through a model together.
-const TOGETHER: usize = 20;
+const BATCH_SIZE: usize = 20;
 
 /// What is scored: captions with their photos, photo by photo.
 struct Pairs {
@@ -228,7 +228,7 @@ fn score(
     let mut captions = vec![Sum::default(); photos];
     let mut pictures = captions.clone();
     let order: Vec<usize> = (0..pairs.words.len()).collect();
-    for group in order.chunks(TOGETHER) {
+    for group in order.chunks(BATCH_SIZE) {
         let shown = |caption: usize| (pairs.photo[caption] + shift) % photos;
         let inputs: Vec<(&[String], &EncodedPhoto)> = (group.iter())
             .map(|&caption| (&pairs.words[caption][..], &seen[shown(caption)]))
