@@ -21,7 +21,7 @@ use muse_core::text::splitter::{self, Word};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::sample::{Sample, checked_tag, split_hashtags};
+use super::sample::{Sample, Shares, checked_tag, split_hashtags};
 use super::{at_line, read_text};
 
 /// One line as it is written. What may have more than one form stays a value until it is looked at, for
@@ -170,7 +170,7 @@ impl Line {
     }
 
     /// The label, and the probabilities of all classes.
-    fn sentiment(&self) -> anyhow::Result<(Option<String>, Option<BTreeMap<String, f64>>)> {
+    fn sentiment(&self) -> anyhow::Result<(Option<String>, Option<Shares>)> {
         let (label, probabilities) = match &self.sentiment {
             Some(Value::Object(fields)) => (fields.get("label"), fields.get("probabilities")),
             other => (other.as_ref(), None),
@@ -230,8 +230,8 @@ pub fn line(sample: &Sample) -> anyhow::Result<Value> {
 }
 
 /// Shares of classes, brought to a sum of 1; as written they have few digits.
-fn shares(probabilities: &Value) -> anyhow::Result<BTreeMap<String, f64>> {
-    let shares: Option<BTreeMap<String, f64>> = probabilities.as_object().and_then(|fields| {
+fn shares(probabilities: &Value) -> anyhow::Result<Shares> {
+    let shares: Option<Shares> = probabilities.as_object().and_then(|fields| {
         (fields.iter())
             .map(|(class, share)| {
                 let share = share.as_f64().filter(|share| *share >= 0.0)?;
@@ -239,7 +239,7 @@ fn shares(probabilities: &Value) -> anyhow::Result<BTreeMap<String, f64>> {
             })
             .collect()
     });
-    let sum = |shares: &BTreeMap<String, f64>| shares.values().sum::<f64>();
+    let sum = |shares: &Shares| shares.values().sum::<f64>();
     match shares.filter(|shares| (sum(shares) - 1.0).abs() < 0.02) {
         Some(mut shares) => {
             let sum = sum(&shares);

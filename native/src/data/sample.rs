@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+/// Shares of classes that sum to 1.
+pub type Shares = BTreeMap<String, f64>;
+
 /// A caption with the labels that its file gives it.
 ///
 /// Readers keep two promises: `tags` has one tag for each word, each `O`, `B-<type>` or `I-<type>`, and a
@@ -22,7 +25,7 @@ pub struct Sample {
     pub sentiment: Option<String>,
     /// How much of the answer each class has, when the file says more than the class: shares that sum to 1. Never without a
     /// class.
-    pub shares: Option<BTreeMap<String, f64>>,
+    pub shares: Option<Shares>,
 }
 
 /// The BIO tags of an entity head for these samples: `O`, then `B-` and `I-` of each type in alphabetical

@@ -16,11 +16,10 @@ use clap::Args;
 use muse_core::heads::sentiment::SentimentCounter;
 use serde::{Deserialize, Serialize};
 
-use self::soften::Shares;
 use super::id;
 use super::launch::{Ended, Launcher};
 use crate::cli::values::{assignment, count, within};
-use crate::data::{Sample, classes_of, jsonl, read_source, tags_of};
+use crate::data::{Sample, Shares, classes_of, jsonl, read_source, tags_of};
 use crate::device::DeviceChoice;
 use crate::output::{tell, write_file};
 use crate::tagger_pool::TaggerPool;

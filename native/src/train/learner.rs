@@ -92,21 +92,7 @@ impl Trainee {
         let settings = &self.settings;
         let weights = &settings.weights;
         let heads = batch.labelled_heads().any(|head| weights.of(head) > 0.0);
-        let sees = !self.decoders.as_ref().is_some_and(Decoders::is_blind);
-        // What nothing depends on is not computed. (Its part of the autodiff graph would not be freed either.)
-        let rows = |needed: bool, encode: &dyn Fn() -> Tensor<3>, count: usize| match needed {
-            true => encode(),
-            false => {
-                let d = settings.config.text.width();
-                Tensor::zeros([batch.size, count, d], &settings.device)
-            }
-        };
-        let drawn = sees && decoder_batch.is_some_and(DecoderBatch::has_pictures);
-        let said = sees && decoder_batch.is_some_and(DecoderBatch::has_captions);
-        let encoded = Encoded {
-            text: rows(heads || drawn, &|| self.muse.encode_text(batch), 1),
-            image: rows(heads || said, &|| self.muse.encode_image(batch), REGIONS),
-        };
+        let encoded = self.encode(batch, decoder_batch, heads);
         let decoded = match (&self.decoders, decoder_batch) {
             (Some(decoders), Some(batch)) => {
                 let microbatches = decoders.microbatches(&encoded, batch);
@@ -145,6 +131,27 @@ impl Trainee {
             merge(self, others, &mut gradients);
         }
         (output, gradients)
+    }
+
+    /// What the heads and the decoders read; what nothing depends on is not computed. (Its part of the autodiff graph would not
+    /// be freed either.)
+    fn encode(&self, batch: &Batch, decoder_batch: Option<&DecoderBatch>, heads: bool) -> Encoded {
+        let settings = &self.settings;
+        let rows = |needed: bool, encode: &dyn Fn() -> Tensor<3>, count: usize| match needed {
+            true => encode(),
+            false => {
+                let d = settings.config.text.width();
+                Tensor::zeros([batch.size, count, d], &settings.device)
+            }
+        };
+        let is_blind = self.decoders.as_ref().is_some_and(Decoders::is_blind);
+        let read = decoder_batch.filter(|_| !is_blind);
+        let text = heads || read.is_some_and(DecoderBatch::has_pictures);
+        let image = heads || read.is_some_and(DecoderBatch::has_captions);
+        Encoded {
+            text: rows(text, &|| self.muse.encode_text(batch), 1),
+            image: rows(image, &|| self.muse.encode_image(batch), REGIONS),
+        }
     }
 
     fn decoder_batch(

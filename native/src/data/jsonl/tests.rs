@@ -98,52 +98,54 @@ fn a_sentiment_may_be_shares_of_the_classes() {
     }
 }
 
+/// Lines, and what their words are tagged with.
+const ENTITIES: &[(&str, &str)] = &[
+    (
+        r#"{"text": "Eileen Collins at KSC", "entities": [[18, 21, "LOC"], [0, 14, "PER"]]}"#,
+        "Eileen/B-PER Collins/I-PER at/O KSC/B-LOC",
+    ),
+    // Spans count scalars: the emoji is one, the e with its combining accent two.
+    (
+        r#"{"text": "😀 Ze\u0301 x", "entities": [[2, 5, "PER"]]}"#,
+        "😀/O Ze\u{301}/B-PER x/O",
+    ),
+    // Two entities side by side stay two.
+    (
+        r#"{"text": "Ann Bob", "entities": [[0, 3, "PER"], [4, 7, "PER"]]}"#,
+        "Ann/B-PER Bob/B-PER",
+    ),
+    // A span takes the whole of a word that it cuts; white space at its ends does not count.
+    (
+        r#"{"text": "in Parisian cafes", "entities": [[2, 8, "LOC"]]}"#,
+        "in/O Parisian/B-LOC cafes/O",
+    ),
+    (
+        r#"{"text": "Paris ", "entities": [[0, 6, "LOC"]]}"#,
+        "Paris/B-LOC",
+    ),
+    (r#"{"text": "Paris", "entities": []}"#, "Paris/O"),
+    // Without a text, spans are over the words joined by single spaces; with one, over the text.
+    (
+        r#"{"words": ["New York", "!"], "entities": [[4, 8, "LOC"]]}"#,
+        "New York/B-LOC !/O",
+    ),
+    (
+        r#"{"text": "Ann's  cat", "words": ["Ann", "'s", "cat"], "entities": [[7, 10, "X"]]}"#,
+        "Ann/O 's/O cat/B-X",
+    ),
+    (
+        r#"{"words": ["Ann"], "entities": [{"start": 0, "end": 3, "type": "PER", "text": "Ann", "score": 1}]}"#,
+        "Ann/B-PER",
+    ),
+    (
+        r#"{"words": ["Ann", "a"], "tags": ["I-PER", "O"], "entities": [[0, 3, "LOC"]]}"#,
+        "Ann/I-PER a/O",
+    ),
+];
+
 #[test]
 fn entities_become_tags() {
-    let table = [
-        (
-            r#"{"text": "Eileen Collins at KSC", "entities": [[18, 21, "LOC"], [0, 14, "PER"]]}"#,
-            "Eileen/B-PER Collins/I-PER at/O KSC/B-LOC",
-        ),
-        // Spans count scalars: the emoji is one, the e with its combining accent two.
-        (
-            r#"{"text": "😀 Ze\u0301 x", "entities": [[2, 5, "PER"]]}"#,
-            "😀/O Ze\u{301}/B-PER x/O",
-        ),
-        // Two entities side by side stay two.
-        (
-            r#"{"text": "Ann Bob", "entities": [[0, 3, "PER"], [4, 7, "PER"]]}"#,
-            "Ann/B-PER Bob/B-PER",
-        ),
-        // A span takes the whole of a word that it cuts; white space at its ends does not count.
-        (
-            r#"{"text": "in Parisian cafes", "entities": [[2, 8, "LOC"]]}"#,
-            "in/O Parisian/B-LOC cafes/O",
-        ),
-        (
-            r#"{"text": "Paris ", "entities": [[0, 6, "LOC"]]}"#,
-            "Paris/B-LOC",
-        ),
-        (r#"{"text": "Paris", "entities": []}"#, "Paris/O"),
-        // Without a text, spans are over the words joined by single spaces; with one, over the text.
-        (
-            r#"{"words": ["New York", "!"], "entities": [[4, 8, "LOC"]]}"#,
-            "New York/B-LOC !/O",
-        ),
-        (
-            r#"{"text": "Ann's  cat", "words": ["Ann", "'s", "cat"], "entities": [[7, 10, "X"]]}"#,
-            "Ann/O 's/O cat/B-X",
-        ),
-        (
-            r#"{"words": ["Ann"], "entities": [{"start": 0, "end": 3, "type": "PER", "text": "Ann", "score": 1}]}"#,
-            "Ann/B-PER",
-        ),
-        (
-            r#"{"words": ["Ann", "a"], "tags": ["I-PER", "O"], "entities": [[0, 3, "LOC"]]}"#,
-            "Ann/I-PER a/O",
-        ),
-    ];
-    for (line, expected) in table {
+    for &(line, expected) in ENTITIES {
         assert_eq!(tagged(&parse_plain(line).unwrap()), expected, "{line}");
     }
     let rename = BTreeMap::from([("OTHER".to_owned(), "MISC".to_owned())]);
@@ -168,84 +170,86 @@ fn entities_become_tags() {
     );
 }
 
+/// Lines, and what their error says.
+const FAULTS: &[(&str, &str)] = &[
+    ("{", "EOF while parsing"),
+    (
+        "[\"a\", \"b\", null, null, null, null, null]",
+        "not a JSON object",
+    ),
+    (
+        "{\"text\": 3}",
+        "column 10: invalid type: integer `3`, expected a string; each line",
+    ),
+    (r#"{"id": "a"}"#, "neither \"text\" nor \"words\""),
+    (r#"{"id": [1], "text": "a"}"#, "\"id\" is [1]"),
+    (r#"{"words": ["a", ""]}"#, "word 1 of \"words\""),
+    (r#"{"text": "a", "sentiment": 1}"#, "\"sentiment\" is 1"),
+    (
+        r#"{"text": "a", "sentiment": {"probabilities": [0.5, 0.5]}}"#,
+        "the \"probabilities\" of the sentiment are [0.5,0.5]",
+    ),
+    (
+        r#"{"text": "a", "sentiment": {"label": "b", "probabilities": {"b": 0.5}}}"#,
+        "shares of classes that sum to 1",
+    ),
+    (
+        r#"{"text": "a", "sentiment": {"probabilities": {"b": 1.5, "c": -0.5}}}"#,
+        "shares of classes that sum to 1",
+    ),
+    (
+        r#"{"text": "a", "sentiment": " "}"#,
+        "\"sentiment\" is \" \"",
+    ),
+    (
+        r#"{"words": ["a", "b"], "tags": ["O"]}"#,
+        "1 tags for 2 words",
+    ),
+    (
+        r#"{"words": ["a"], "tags": ["PER"]}"#,
+        "\"PER\" is not a tag",
+    ),
+    (
+        r#"{"text": "a b", "entities": [[0, 4, "X"]]}"#,
+        "ends beyond the text, which has 3 characters",
+    ),
+    (
+        r#"{"text": "a  b", "entities": [[1, 3, "X"]]}"#,
+        "holds no word",
+    ),
+    (
+        r#"{"text": "a b", "entities": [[0, 3, "X"], [2, 3, "Y"]]}"#,
+        "shares the word \"b\"",
+    ),
+    (
+        r#"{"text": "a b", "entities": [[1, 1, "X"]]}"#,
+        "is not [start, end, \"type\"]",
+    ),
+    (
+        r#"{"text": "a b", "entities": [[-1, 1, "X"]]}"#,
+        "is not [start, end",
+    ),
+    (
+        r#"{"text": "a b", "entities": [[0, 1]]}"#,
+        "is not [start, end",
+    ),
+    (
+        r#"{"text": "a b", "entities": [[0, 1, ""]]}"#,
+        "is not [start, end",
+    ),
+    (
+        r#"{"text": "a b", "entities": [{"start": 0, "end": 1}]}"#,
+        "is not [start, end",
+    ),
+    (
+        r#"{"text": "ab c", "words": ["a", "c"], "entities": []}"#,
+        "the word \"c\" does not follow in \"text\" at character 1",
+    ),
+];
+
 #[test]
 fn faults_say_what_is_wrong() {
-    let table = [
-        ("{", "EOF while parsing"),
-        (
-            "[\"a\", \"b\", null, null, null, null, null]",
-            "not a JSON object",
-        ),
-        (
-            "{\"text\": 3}",
-            "column 10: invalid type: integer `3`, expected a string; each line",
-        ),
-        (r#"{"id": "a"}"#, "neither \"text\" nor \"words\""),
-        (r#"{"id": [1], "text": "a"}"#, "\"id\" is [1]"),
-        (r#"{"words": ["a", ""]}"#, "word 1 of \"words\""),
-        (r#"{"text": "a", "sentiment": 1}"#, "\"sentiment\" is 1"),
-        (
-            r#"{"text": "a", "sentiment": {"probabilities": [0.5, 0.5]}}"#,
-            "the \"probabilities\" of the sentiment are [0.5,0.5]",
-        ),
-        (
-            r#"{"text": "a", "sentiment": {"label": "b", "probabilities": {"b": 0.5}}}"#,
-            "shares of classes that sum to 1",
-        ),
-        (
-            r#"{"text": "a", "sentiment": {"probabilities": {"b": 1.5, "c": -0.5}}}"#,
-            "shares of classes that sum to 1",
-        ),
-        (
-            r#"{"text": "a", "sentiment": " "}"#,
-            "\"sentiment\" is \" \"",
-        ),
-        (
-            r#"{"words": ["a", "b"], "tags": ["O"]}"#,
-            "1 tags for 2 words",
-        ),
-        (
-            r#"{"words": ["a"], "tags": ["PER"]}"#,
-            "\"PER\" is not a tag",
-        ),
-        (
-            r#"{"text": "a b", "entities": [[0, 4, "X"]]}"#,
-            "ends beyond the text, which has 3 characters",
-        ),
-        (
-            r#"{"text": "a  b", "entities": [[1, 3, "X"]]}"#,
-            "holds no word",
-        ),
-        (
-            r#"{"text": "a b", "entities": [[0, 3, "X"], [2, 3, "Y"]]}"#,
-            "shares the word \"b\"",
-        ),
-        (
-            r#"{"text": "a b", "entities": [[1, 1, "X"]]}"#,
-            "is not [start, end, \"type\"]",
-        ),
-        (
-            r#"{"text": "a b", "entities": [[-1, 1, "X"]]}"#,
-            "is not [start, end",
-        ),
-        (
-            r#"{"text": "a b", "entities": [[0, 1]]}"#,
-            "is not [start, end",
-        ),
-        (
-            r#"{"text": "a b", "entities": [[0, 1, ""]]}"#,
-            "is not [start, end",
-        ),
-        (
-            r#"{"text": "a b", "entities": [{"start": 0, "end": 1}]}"#,
-            "is not [start, end",
-        ),
-        (
-            r#"{"text": "ab c", "words": ["a", "c"], "entities": []}"#,
-            "the word \"c\" does not follow in \"text\" at character 1",
-        ),
-    ];
-    for (line, expected) in table {
+    for &(line, expected) in FAULTS {
         let error = format!("{:#}", parse_plain(line).unwrap_err());
         assert!(error.contains(expected), "{line}: {error}");
         assert!(!error.contains(" line 1 "), "{line}: {error}");

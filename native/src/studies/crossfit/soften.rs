@@ -1,9 +1,6 @@
 //! From a label and what models say to a target.
 
-use std::collections::BTreeMap;
-
-/// Shares of classes that sum to 1.
-pub type Shares = BTreeMap<String, f64>;
+use crate::data::Shares;
 
 /// Smaller probabilities count as this: nobody is surer.
 const LEAST: f64 = 1e-6;
