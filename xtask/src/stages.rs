@@ -17,16 +17,9 @@ use crate::{
 };
 
 /// What is missing on this machine for a stage to run; no fault of the code's.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
 struct Missing(anyhow::Error);
-
-impl std::fmt::Display for Missing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#}", self.0)
-    }
-}
-
-impl std::error::Error for Missing {}
 
 /// One run of the checks.
 struct Checks {
