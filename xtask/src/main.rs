@@ -2,6 +2,7 @@
 
 mod command;
 mod modules;
+mod new;
 mod progress;
 mod project;
 mod serve;

@@ -13,9 +13,9 @@ use wasm_bindgen_cli_support::Bindgen;
 
 use crate::{
     command::{self, cargo},
+    new::New,
     progress,
     project::{self, Project, files, read, write},
-    site::{New, minify},
     tools,
 };
 
@@ -95,7 +95,7 @@ pub(crate) fn build(
         .context("wasm-bindgen")?;
     if build == Build::Shipped {
         optimise(project, &new.path())?;
-        minify(project, &new.path())?;
+        tools::minify(project, &new.path())?;
     }
     write(&new.path().join(".sources"), &made_of)?;
     new.replace()?;

@@ -1,7 +1,7 @@
 //! `cargo xtask build-web` and `package`: the page as a static folder, and the folder that npm publishes.
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -9,13 +9,13 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tempfile::TempDir;
 
 use xtask::preview::FOR_TRUNK;
 
 use crate::{
     command,
     modules::{self, Build, MODULES},
+    new::New,
     project::{Project, copy, copy_file, files, read, write},
     tools,
     weights::sha256_of,
@@ -41,7 +41,7 @@ pub(crate) fn build(project: &Project, build: Build, out: &Path) -> Result<()> {
     }
     copy_scripts(root, &dist.join("muse-web"))?;
     if build == Build::Shipped {
-        minify(project, dist)?;
+        tools::minify(project, dist)?;
     }
     for (name, module) in modules {
         copy(&module, &dist.join("muse-web").join(name))?;
@@ -63,7 +63,7 @@ pub(crate) fn package(project: &Project, out: &Path) -> Result<()> {
         copy_file(&root.join("web/js").join(name), &folder.join(name))?;
     }
     declare(project, folder)?;
-    minify(project, folder)?;
+    tools::minify(project, folder)?;
     for (name, module) in modules {
         copy(&module, &folder.join(name))?;
     }
@@ -98,12 +98,6 @@ fn declare(project: &Project, folder: &Path) -> Result<()> {
 fn modules(project: &Project, build: Build) -> Result<Vec<(&'static str, PathBuf)>> {
     let built = |name| Ok((name, modules::build(project, name, build, &|| false)?));
     MODULES.into_iter().map(built).collect()
-}
-
-/// Makes the scripts in `folder` smaller.
-pub(crate) fn minify(project: &Project, folder: &Path) -> Result<()> {
-    let npm = tools::node_modules(project)?;
-    command::run(Command::new("node").arg(npm.join("minify.mjs")).arg(folder))
 }
 
 /// The shipped models as the page asks for them; one that does not fit its checksum is an error.
@@ -210,61 +204,6 @@ pub(crate) fn hash(folder: &Path) -> Result<String> {
     Ok(format!("{:x}", hash.finalize()))
 }
 
-/// A folder that is being filled, and then takes the place of another, whole or not at all.
-pub(crate) struct New {
-    out: PathBuf,
-    temporary: TempDir,
-    /// Holds off others that fill a folder beside it.
-    _lock: File,
-}
-
-/// The prefix of our temporary folders, which a killed run leaves behind.
-const TEMPORARY: &str = ".muse-web-";
-
-impl New {
-    /// On the same file system as `out`, whose place it is to take.
-    pub(crate) fn beside(out: &Path) -> Result<Self> {
-        let parent = out.parent().context("not a folder of its own")?;
-        fs::create_dir_all(parent)
-            .with_context(|| format!("cannot create {}", parent.display()))?;
-        let lock = File::create(parent.join(".muse-web-lock"))
-            .with_context(|| format!("cannot write to {}", parent.display()))?;
-        lock.lock()?;
-        for entry in parent.read_dir()? {
-            let entry = entry?;
-            let ours = entry.file_name().to_string_lossy().starts_with(TEMPORARY);
-            if ours && entry.path().is_dir() {
-                fs::remove_dir_all(entry.path())?;
-            }
-        }
-        let temporary = tempfile::Builder::new()
-            .prefix(TEMPORARY)
-            .tempdir_in(parent)
-            .with_context(|| format!("cannot write to {}", parent.display()))?;
-        let new = Self {
-            out: out.to_owned(),
-            temporary,
-            _lock: lock,
-        };
-        // The temporary folder is for its owner's eyes only; what lies in it is not.
-        fs::create_dir(new.path())?;
-        Ok(new)
-    }
-
-    pub(crate) fn path(&self) -> PathBuf {
-        self.temporary.path().join("new")
-    }
-
-    pub(crate) fn replace(self) -> Result<()> {
-        let out = &self.out;
-        if out.exists() {
-            fs::rename(out, self.temporary.path().join("old"))
-                .with_context(|| format!("cannot replace {}", out.display()))?;
-        }
-        fs::rename(self.path(), out).with_context(|| format!("cannot write {}", out.display()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,26 +255,6 @@ mod tests {
         let other = named("1", "y");
         assert_eq!(one[..2], other[..2]);
         assert_ne!(one[2], other[2]);
-    }
-
-    #[test]
-    fn a_folder_is_replaced_whole() {
-        let parent = tempfile::tempdir().unwrap();
-        let out = parent.path().join("some/out");
-        for file in ["first", "second"] {
-            // What a killed run leaves behind goes.
-            {
-                let killed = New::beside(&out).unwrap();
-                write(&killed.path().join("half"), "ha").unwrap();
-                let _ = killed.temporary.keep();
-            }
-            let new = New::beside(&out).unwrap();
-            write(&new.path().join(file), file).unwrap();
-            new.replace().unwrap();
-            assert_eq!(files(&out).unwrap(), [file]);
-            let beside = out.parent().unwrap().read_dir().unwrap();
-            assert_eq!(beside.count(), 2, "it and the lock");
-        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
 
 pub(crate) use browser::browser;
 pub(crate) use debian::vulkan;
-pub(crate) use npm::node_modules;
+pub(crate) use npm::{minify, node_modules};
 
 pub(crate) const WASM: &str = "wasm32-unknown-unknown";
 

@@ -36,3 +36,9 @@ pub(crate) fn node_modules(project: &Project) -> Result<PathBuf> {
     }
     Ok(to)
 }
+
+/// Makes the scripts in `folder` smaller.
+pub(crate) fn minify(project: &Project, folder: &Path) -> Result<()> {
+    let npm = node_modules(project)?;
+    command::run(Command::new("node").arg(npm.join("minify.mjs")).arg(folder))
+}
