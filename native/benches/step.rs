@@ -18,7 +18,7 @@ use burn::train::TrainStep;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode};
 use half::f16;
-use muse::train::config::{TextSection, TrainConfig, TrainSection};
+use muse::train::config::{TextSection, TrainConfig};
 use muse::train::decode::learn;
 use muse::train::feed::StepInput;
 use muse::train::freeze;
@@ -128,204 +128,255 @@ impl Bench<'_> {
 }
 
 fn parts(bench: &mut Bench) {
-    let inner = Device::flex();
-    let device = inner.clone().autodiff();
-    device.seed(1);
-    let config = settings();
-    let model = config
-        .model_config(
-            [
-                "O", "B-LOC", "I-LOC", "B-MISC", "I-MISC", "B-ORG", "I-ORG", "B-PER", "I-PER",
-            ]
-            .map(String::from)
-            .to_vec(),
-            ["negative", "neutral", "positive"]
-                .map(String::from)
-                .to_vec(),
-            Some(decoders_config(&config)),
-        )
-        .expect("the configuration");
-    let muse = Muse::new(&model, &inner).expect("the configuration");
-    let muse = freeze(&config, muse.train().set_require_grad(true)).expect("the stages");
-    let examples = examples(&model);
-    let targets = targets();
-    let batch = Batch::new(&examples, &model, 0, &device);
-    let d = model.text.width();
-    let random = |shape: [usize; 3]| {
-        Tensor::<3>::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad()
-    };
+    let setup = Setup::new();
+    setup.encoders(bench);
+    setup.exchange(bench);
+    setup.heads(bench);
+    setup.decoders(bench);
+    setup.step_with_decoders(bench);
+    setup.step(bench);
+}
 
-    bench.part(
-        "batch to tensors",
-        || (),
-        |()| Batch::new(&examples, &model, 0, &device),
-    );
+/// A model, and what it learns from.
+struct Setup {
+    config: TrainConfig,
+    model: MuseConfig,
+    muse: Muse,
+    decoders: Decoders,
+    batch: Batch,
+    input: StepInput,
+    device: Device,
+}
 
-    let pieces: Vec<i32> = examples
-        .iter()
-        .flat_map(|example| example.text.pieces.iter().map(|&piece| piece as i32))
-        .collect();
-    let pieces = Tensor::<2, Int>::from_data(TensorData::new(pieces, [POSTS, PIECES]), &device);
-    bench.part(
-        "text encoder",
-        || (),
-        |()| {
-            muse.text
-                .forward(pieces.clone(), None, None)
-                .sum()
-                .backward()
-        },
-    );
-
-    let channels = model.image.encoder.channels();
-    let regions = Tensor::<3>::random([POSTS, REGIONS, channels], Distribution::Default, &device);
-    bench.part(
-        "projection of the regions",
-        || (),
-        |()| muse.projection.forward(regions.clone()).sum().backward(),
-    );
-
-    let streams = || {
-        [PIECES, REGIONS].map(|n| Stream {
-            rows: random([POSTS, 1 + n, d]),
-            multiplicities: Multiplicities::new(&vec![vec![1.0; 1 + n]; POSTS], &device),
-        })
-    };
-    let cross = |cross: &CrossTransformer, [text, image]: [Stream; 2]| {
-        let crossed = cross.forward(text, image);
-        (crossed.text.sum() + crossed.image.sum()).backward()
-    };
-    bench.part("CrossTransformer", streams, |streams| {
-        cross(&muse.cross, streams)
-    });
-
-    let mut apart = model.exchange.clone();
-    (apart.first_layer, apart.last_layer) = (1, 0);
-    let apart = CrossTransformer::new(&apart, d, &inner)
-        .train()
-        .set_require_grad(true);
-    bench.part("CrossTransformer, no exchange", streams, |streams| {
-        cross(&apart, streams)
-    });
-
-    // Score, choice, mean and replacement, as often as in a step. The sums that start the backward pass are timed too, so
-    // that this is an upper bound.
-    let layers = (model.exchange.first_layer..=model.exchange.last_layer)
-        .filter(|&layer| layer < model.exchange.layers)
-        .count();
-    let weights = |n: usize| {
-        let shape = [POSTS, model.exchange.heads, 1 + n, 1 + n];
-        softmax(
-            Tensor::<4>::random(shape, Distribution::Default, &device),
-            3,
-        )
-    };
-    let exchanging = || (streams(), [PIECES, REGIONS].map(weights));
-    bench.part("exchange alone", exchanging, |(mut streams, weights)| {
-        let quotas = muse.cross.quotas(&streams);
-        for _ in 0..layers {
-            let scores = weights.clone().map(scores);
-            (streams, _) = muse.cross.exchange(streams, &scores, &quotas);
-        }
-        let [text, image] = streams.map(|stream| stream.rows.sum());
-        (text + image).backward()
-    });
-
-    let crossed = || Crossed {
-        text: random([POSTS, 1 + PIECES, d]),
-        image: random([POSTS, 1 + REGIONS, d]),
-        trace: Vec::new(),
-    };
-    bench.part("heads, CRF and losses", crossed, |crossed| {
-        let losses = muse.losses(&batch, &muse.heads(&batch, crossed));
-        let sum = losses
-            .into_iter()
-            .map(|(_, loss)| loss)
-            .reduce(|a, b| a + b);
-        sum.expect("the batch has both labels").backward()
-    });
-
-    let sizes = model.decoders.clone().expect("decoders");
-    let decoders = Decoders::new(&sizes, d, &inner)
-        .train()
-        .set_require_grad(true);
-    let mut weighted = config.train.clone();
-    (weighted.weights.captioning, weighted.weights.generation) = (0.5, 0.5);
-    let encoded = || Encoded {
-        text: random([POSTS, PIECES, d]),
-        image: random([POSTS, REGIONS, d]),
-    };
-    let side_by_side = workers();
-    for (name, captioner) in [("captioner", true), ("image generator", false)] {
-        // One decoder's pairs at a time, so that the other has nothing to do.
-        let mut targets = targets.clone();
-        for target in targets.iter_mut().flatten() {
-            match captioner {
-                true => target.thumbnail = None,
-                false => target.tokens = None,
-            }
-        }
-        let batch = DecoderBatch::new(&targets, &sizes, MicrobatchSize::CPU, &device);
-        let batch = batch.expect("targets");
-        bench.part(name, encoded, |encoded| {
-            let microbatches = decoders.microbatches(&encoded, &batch);
-            let decoded = learn(&decoders, &microbatches, &weighted.weights, &side_by_side);
-            (
-                decoded.surrogate.expect("a microbatch").backward(),
-                decoded.gradients,
+impl Setup {
+    fn new() -> Self {
+        let inner = Device::flex();
+        let device = inner.clone().autodiff();
+        device.seed(1);
+        let mut config = settings();
+        let tags = "O B-LOC I-LOC B-MISC I-MISC B-ORG I-ORG B-PER I-PER".split(' ');
+        let classes = ["negative", "neutral", "positive"];
+        let model = config
+            .model_config(
+                tags.map(String::from).collect(),
+                classes.map(String::from).to_vec(),
+                Some(decoders_config(&config)),
             )
+            .expect("the configuration");
+        (
+            config.train.weights.captioning,
+            config.train.weights.generation,
+        ) = (0.5, 0.5);
+        let muse = Muse::new(&model, &inner).expect("the configuration");
+        let muse = freeze(&config, muse.train().set_require_grad(true)).expect("the stages");
+        let sizes = model.decoders.as_ref().expect("decoders");
+        let decoders = Decoders::new(sizes, model.text.width(), &inner)
+            .train()
+            .set_require_grad(true);
+        let input = StepInput {
+            examples: examples(&model),
+            targets: targets(),
+            seed: 1,
+        };
+        Self {
+            batch: Batch::new(&input.examples, &model, 0, &device),
+            config,
+            model,
+            muse,
+            decoders,
+            input,
+            device,
+        }
+    }
+
+    /// So many rows of the model's width for each post.
+    fn random(&self, rows: usize) -> Tensor<3> {
+        let shape = [POSTS, rows, self.model.text.width()];
+        Tensor::random(shape, Distribution::Normal(0.0, 1.0), &self.device).require_grad()
+    }
+
+    fn encoders(&self, bench: &mut Bench) {
+        let (muse, device) = (&self.muse, &self.device);
+        let examples = &self.input.examples;
+        bench.part(
+            "batch to tensors",
+            || (),
+            |()| Batch::new(examples, &self.model, 0, device),
+        );
+
+        let pieces: Vec<i32> = examples
+            .iter()
+            .flat_map(|example| example.text.pieces.iter().map(|&piece| piece as i32))
+            .collect();
+        let pieces = Tensor::<2, Int>::from_data(TensorData::new(pieces, [POSTS, PIECES]), device);
+        bench.part(
+            "text encoder",
+            || (),
+            |()| {
+                muse.text
+                    .forward(pieces.clone(), None, None)
+                    .sum()
+                    .backward()
+            },
+        );
+
+        let channels = self.model.image.encoder.channels();
+        let regions =
+            Tensor::<3>::random([POSTS, REGIONS, channels], Distribution::Default, device);
+        bench.part(
+            "projection of the regions",
+            || (),
+            |()| muse.projection.forward(regions.clone()).sum().backward(),
+        );
+    }
+
+    fn exchange(&self, bench: &mut Bench) {
+        let (muse, model, device) = (&self.muse, &self.model, &self.device);
+        let streams = || {
+            [PIECES, REGIONS].map(|n| Stream {
+                rows: self.random(1 + n),
+                multiplicities: Multiplicities::new(&vec![vec![1.0; 1 + n]; POSTS], device),
+            })
+        };
+        let cross = |cross: &CrossTransformer, [text, image]: [Stream; 2]| {
+            let crossed = cross.forward(text, image);
+            (crossed.text.sum() + crossed.image.sum()).backward()
+        };
+        bench.part("CrossTransformer", streams, |streams| {
+            cross(&muse.cross, streams)
+        });
+
+        let mut apart = model.exchange.clone();
+        (apart.first_layer, apart.last_layer) = (1, 0);
+        let apart = CrossTransformer::new(&apart, model.text.width(), &device.clone().inner())
+            .train()
+            .set_require_grad(true);
+        bench.part("CrossTransformer, no exchange", streams, |streams| {
+            cross(&apart, streams)
+        });
+
+        // Score, choice, mean and replacement, as often as in a step. The sums that start the backward pass are timed too, so
+        // that this is an upper bound.
+        let layers = (model.exchange.first_layer..=model.exchange.last_layer)
+            .filter(|&layer| layer < model.exchange.layers)
+            .count();
+        let weights = |n: usize| {
+            let shape = [POSTS, model.exchange.heads, 1 + n, 1 + n];
+            softmax(Tensor::<4>::random(shape, Distribution::Default, device), 3)
+        };
+        let exchanging = || (streams(), [PIECES, REGIONS].map(weights));
+        bench.part("exchange alone", exchanging, |(mut streams, weights)| {
+            let quotas = muse.cross.quotas(&streams);
+            for _ in 0..layers {
+                let scores = weights.clone().map(scores);
+                (streams, _) = muse.cross.exchange(streams, &scores, &quotas);
+            }
+            let [text, image] = streams.map(|stream| stream.rows.sum());
+            (text + image).backward()
         });
     }
 
-    let whole = StepInput {
-        examples: examples.clone(),
-        targets,
-        seed: 1,
-    };
-    let all = trainee(
-        muse.clone(),
-        Some(decoders),
-        model.clone(),
-        &weighted,
-        &device,
-    );
-    bench.part(
-        "forward and backward with decoders",
-        || whole.clone(),
-        |input| TrainStep::step(&all, input).grads,
-    );
-
-    let mut model = model;
-    model.decoders = None;
-    let input = whole;
-    let trainee = trainee(muse, None, model, &config.train, &device);
-    let mut optimizer = optimizer(&trainee, &config.train, &device);
-    let mut rates = schedule(&config, 1_000_000).expect("the rates");
-    // The gradients of one step do for all: their values make no difference to the time.
-    let gradients = TrainStep::step(&trainee, input.clone()).grads;
-    let ids = trainee.clone();
-    let copy = || {
-        let mut copy = Copier {
-            from: &gradients,
-            to: GradientsParams::new(),
+    fn heads(&self, bench: &mut Bench) {
+        let (muse, batch) = (&self.muse, &self.batch);
+        let crossed = || Crossed {
+            text: self.random(1 + PIECES),
+            image: self.random(1 + REGIONS),
+            trace: Vec::new(),
         };
-        ids.visit(&mut copy);
-        copy.to
-    };
-    let mut trainee = Some(trainee);
-    bench.part("clipping and AdamW", copy, |gradients| {
-        let before = trainee.take().expect("put back below");
-        trainee = Some(before.optimize(&mut optimizer, rates.step(), gradients));
-    });
-    bench.part(
-        "whole step",
-        || input.clone(),
-        |input| {
+        bench.part("heads, CRF and losses", crossed, |crossed| {
+            let losses = muse.losses(batch, &muse.heads(batch, crossed));
+            let sum = losses
+                .into_iter()
+                .map(|(_, loss)| loss)
+                .reduce(|a, b| a + b);
+            sum.expect("the batch has both labels").backward()
+        });
+    }
+
+    fn decoders(&self, bench: &mut Bench) {
+        let (decoders, weights) = (&self.decoders, &self.config.train.weights);
+        let sizes = self.model.decoders.as_ref().expect("decoders");
+        let encoded = || Encoded {
+            text: self.random(PIECES),
+            image: self.random(REGIONS),
+        };
+        let workers = workers();
+        for (name, captioner) in [("captioner", true), ("image generator", false)] {
+            // One decoder's pairs at a time, so that the other has nothing to do.
+            let mut targets = self.input.targets.clone();
+            for target in targets.iter_mut().flatten() {
+                match captioner {
+                    true => target.thumbnail = None,
+                    false => target.tokens = None,
+                }
+            }
+            let batch = DecoderBatch::new(&targets, sizes, MicrobatchSize::CPU, &self.device);
+            let batch = batch.expect("targets");
+            bench.part(name, encoded, |encoded| {
+                let microbatches = decoders.microbatches(&encoded, &batch);
+                let decoded = learn(decoders, &microbatches, weights, &workers);
+                (
+                    decoded.surrogate.expect("a microbatch").backward(),
+                    decoded.gradients,
+                )
+            });
+        }
+    }
+
+    fn trainee(&self, decoders: Option<Decoders>) -> Trainee {
+        let mut config = self.model.clone();
+        config.decoders = config.decoders.filter(|_| decoders.is_some());
+        let settings = Settings {
+            config,
+            weights: self.config.train.weights.clone(),
+            clip: self.config.train.clip,
+            pad: 0,
+            device: self.device.clone(),
+            microbatch: MicrobatchSize::CPU,
+            workers: Arc::new(workers()),
+        };
+        Trainee::new(self.muse.clone(), decoders, settings)
+    }
+
+    fn step_with_decoders(&self, bench: &mut Bench) {
+        let trainee = self.trainee(Some(self.decoders.clone()));
+        bench.part(
+            "forward and backward with decoders",
+            || self.input.clone(),
+            |input| TrainStep::step(&trainee, input).grads,
+        );
+    }
+
+    fn step(&self, bench: &mut Bench) {
+        let trainee = self.trainee(None);
+        let mut optimizer = optimizer(&trainee, &self.config.train, &self.device);
+        let mut rates = schedule(&self.config, 1_000_000).expect("the rates");
+        // The gradients of one step do for all: their values make no difference to the time.
+        let gradients = TrainStep::step(&trainee, self.input.clone()).grads;
+        let ids = trainee.clone();
+        let copy = || {
+            let mut copy = Copier {
+                from: &gradients,
+                to: GradientsParams::new(),
+            };
+            ids.visit(&mut copy);
+            copy.to
+        };
+        let mut trainee = Some(trainee);
+        bench.part("clipping and AdamW", copy, |gradients| {
             let before = trainee.take().expect("put back below");
-            let gradients = TrainStep::step(&before, input).grads;
             trainee = Some(before.optimize(&mut optimizer, rates.step(), gradients));
-        },
-    );
+        });
+        bench.part(
+            "whole step",
+            || self.input.clone(),
+            |input| {
+                let before = trainee.take().expect("put back below");
+                let gradients = TrainStep::step(&before, input).grads;
+                trainee = Some(before.optimize(&mut optimizer, rates.step(), gradients));
+            },
+        );
+    }
 }
 
 /// Copies gradients, which are used up by a step.
@@ -427,23 +478,4 @@ fn targets() -> Vec<Option<DecoderTarget>> {
 
 fn workers() -> Workers {
     Workers::new(rayon::current_num_threads()).expect("threads")
-}
-
-fn trainee(
-    muse: Muse,
-    decoders: Option<Decoders>,
-    config: MuseConfig,
-    train: &TrainSection,
-    device: &Device,
-) -> Trainee {
-    let settings = Settings {
-        config,
-        weights: train.weights.clone(),
-        clip: train.clip,
-        pad: 0,
-        device: device.clone(),
-        microbatch: MicrobatchSize::CPU,
-        workers: Arc::new(workers()),
-    };
-    Trainee::new(muse, decoders, settings)
 }

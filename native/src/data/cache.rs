@@ -26,10 +26,8 @@ use muse_core::encoders::image::CnnKind;
 use muse_core::pixels::ImagePreparation;
 use sha2::{Digest, Sha256};
 
+use super::picture::PictureHash;
 use super::views::View;
-
-/// SHA-256 of a picture's bytes.
-pub type PictureHash = [u8; 32];
 
 /// Regions of a feature map.
 const REGIONS: usize = 64;
@@ -63,7 +61,8 @@ impl Key {
         weights_hash: &str,
         preparation: &ImagePreparation,
         kind: CnnKind,
-        (picture, view): (&PictureHash, View),
+        picture: &PictureHash,
+        view: View,
     ) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(MAGIC);

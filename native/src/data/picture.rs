@@ -7,6 +7,9 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use muse_core::pixels::{self, Pixels};
 
+/// SHA-256 of a picture's bytes.
+pub type PictureHash = [u8; 32];
+
 /// No picture file is this long: an uncompressed one at the pixel limit is shorter.
 const MAX_PICTURE_BYTES: u64 = 1 << 29;
 

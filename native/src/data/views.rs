@@ -5,7 +5,7 @@ use muse_core::pixels::Pixels;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::cache::PictureHash;
+use super::picture::PictureHash;
 
 /// Least share of a photo's area in a crop. (ImageNet's trainings go down to 0.08, but there the label is of one object.)
 const LEAST_AREA: f64 = 0.4;

@@ -18,8 +18,9 @@ use sha2::{Digest, Sha256};
 
 use super::config::CacheSection;
 use super::corpus::Post;
-use crate::data::cache::{FeatureCache, Key, PictureHash, entry_bytes};
+use crate::data::cache::{FeatureCache, Key, entry_bytes};
 use crate::data::loader::ordered;
+use crate::data::picture::PictureHash;
 use crate::data::views::View;
 use crate::output::tell;
 
@@ -269,7 +270,8 @@ impl Features {
             &self.weights,
             &config.preparation,
             config.encoder,
-            (picture, view),
+            picture,
+            view,
         )
     }
 

@@ -190,9 +190,9 @@ fn tally(model: &Describer, control: Option<&Describer>, set: Set) -> anyhow::Re
             "the control knows other tokens than the model; train it with the same data and the same text encoder"
         );
     }
-    let own = score(model, &pairs, &seen[0], ("own", 0));
-    let other = score(model, &pairs, &seen[0], ("mixed", 1));
-    let blind = control.map(|control| score(control, &pairs, &seen[1], ("control", 0)));
+    let own = score(model, &pairs, &seen[0], "own", 0);
+    let other = score(model, &pairs, &seen[0], "mixed", 1);
+    let blind = control.map(|control| score(control, &pairs, &seen[1], "control", 0));
     let of = |pick: fn(&Scored) -> &Option<Losses>, symbols: Vec<Vec<u32>>| {
         Some(Losing {
             own: pick(&own).clone()?,
@@ -220,7 +220,8 @@ fn score(
     describer: &Describer,
     pairs: &Pairs,
     seen: &[EncodedPhoto],
-    (title, shift): (&'static str, usize),
+    title: &'static str,
+    shift: usize,
 ) -> Scored {
     let photos = seen.len();
     let bar = progress::bar(pairs.words.len(), "captions");

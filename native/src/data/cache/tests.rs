@@ -8,7 +8,8 @@ fn key(picture: u8) -> Key {
         "weights",
         &KIND.default_preparation(),
         KIND,
-        (&[picture; 32], View::WHOLE),
+        &[picture; 32],
+        View::WHOLE,
     )
 }
 
@@ -63,12 +64,7 @@ fn entries_come_back_also_after_reopening() {
 #[test]
 fn an_entry_of_the_default_encoder_takes_164_kb() {
     let kind = CnnKind::EfficientnetLite0;
-    let key = Key::new(
-        "",
-        &kind.default_preparation(),
-        kind,
-        (&[0; 32], View::WHOLE),
-    );
+    let key = Key::new("", &kind.default_preparation(), kind, &[0; 32], View::WHOLE);
     assert_eq!(
         encode(&key, &vec![f16::ZERO; key.values()]).len(),
         163_840 + HEADER
@@ -84,27 +80,22 @@ fn keys_depend_on_all_that_matters() {
     mean.mean[2] += 0.01;
     std.std[0] += 0.01;
     let keys = [
-        Key::new("a", &preparation, KIND, (&[1; 32], View::WHOLE)),
-        Key::new("b", &preparation, KIND, (&[1; 32], View::WHOLE)),
-        Key::new(
-            "a",
-            &preparation,
-            CnnKind::Resnet34,
-            (&[1; 32], View::WHOLE),
-        ),
-        Key::new("a", &preparation, KIND, (&[2; 32], View::WHOLE)),
-        Key::new("a", &preparation, KIND, (&[1; 32], View(1))),
-        Key::new("a", &preparation, KIND, (&[1; 32], View(2))),
-        Key::new("a", &size, KIND, (&[1; 32], View::WHOLE)),
-        Key::new("a", &mean, KIND, (&[1; 32], View::WHOLE)),
-        Key::new("a", &std, KIND, (&[1; 32], View::WHOLE)),
+        Key::new("a", &preparation, KIND, &[1; 32], View::WHOLE),
+        Key::new("b", &preparation, KIND, &[1; 32], View::WHOLE),
+        Key::new("a", &preparation, CnnKind::Resnet34, &[1; 32], View::WHOLE),
+        Key::new("a", &preparation, KIND, &[2; 32], View::WHOLE),
+        Key::new("a", &preparation, KIND, &[1; 32], View(1)),
+        Key::new("a", &preparation, KIND, &[1; 32], View(2)),
+        Key::new("a", &size, KIND, &[1; 32], View::WHOLE),
+        Key::new("a", &mean, KIND, &[1; 32], View::WHOLE),
+        Key::new("a", &std, KIND, &[1; 32], View::WHOLE),
     ];
     let names: std::collections::BTreeSet<_> = keys.iter().map(Key::to_string).collect();
     assert_eq!(names.len(), keys.len());
     assert!(names.iter().all(|name| is_hex(name, 64)));
     assert_eq!(
         keys[0],
-        Key::new("a", &preparation, KIND, (&[1; 32], View::WHOLE))
+        Key::new("a", &preparation, KIND, &[1; 32], View::WHOLE)
     );
 }
 
