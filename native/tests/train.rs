@@ -1,5 +1,6 @@
 //! `muse train` from end to end: the real binary, tiny encoders, data made by formula.
 
+#[cfg(feature = "studies")]
 #[path = "train/crossfit.rs"]
 mod crossfit;
 #[path = "train/decoders.rs"]
