@@ -1,5 +1,4 @@
-//! A web server for the loopback interface: `cargo xtask serve` shows the page with it, and the browser tests make it
-//! fail in all the ways that networks do.
+//! A web server for the loopback interface, which the browser tests make fail in all the ways that networks do.
 
 mod answer;
 

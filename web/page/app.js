@@ -189,8 +189,9 @@ const setPicture = listen(
   say,
 );
 
-device.value = new URLSearchParams(location.search).get("device");
-device.value ||= "auto";
+const asked = new URLSearchParams(location.search).get("device");
+if (asked) device.value = asked;
+device.value ||= "auto"; // no such device
 device.onchange = async () => {
   const wish = device.value;
   running?.abort();

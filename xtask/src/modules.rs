@@ -97,7 +97,10 @@ pub(crate) fn build(
         optimise(project, &new.path())?;
         tools::minify(project, &new.path())?;
     }
-    write(&new.path().join(".sources"), &made_of)?;
+    // What was changed meanwhile may be in it, or not.
+    if sources(&project.root)? == made_of {
+        write(&new.path().join(".sources"), &made_of)?;
+    }
     new.replace()?;
     Ok(folder)
 }
@@ -113,9 +116,6 @@ pub(crate) fn place(project: &Project, name: &str, build: Build) -> PathBuf {
 fn sources(root: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(command::output("rustc", &["-vV"]).context("rustc does not run")?);
-    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
-        hash.update(std::env::var(variable).unwrap_or_default());
-    }
     for source in SOURCES {
         let place = root.join(source);
         let names = match place.is_dir() {
@@ -150,6 +150,9 @@ fn compile(
     let profile = build.profile();
     let mut cargo = cargo(&project.root);
     cargo
+        // They would take the place of this target's own.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .args(["build", "--profile", profile, "--target", tools::WASM])
         .args(["--package", &format!("muse-web-{name}")])
         .args(["--config", &without_home()?])

@@ -27,7 +27,10 @@ impl New {
             .with_context(|| format!("cannot create {}", parent.display()))?;
         let lock = File::create(parent.join(".muse-web-lock"))
             .with_context(|| format!("cannot write to {}", parent.display()))?;
-        lock.lock()?;
+        if lock.try_lock().is_err() {
+            eprintln!("waiting for another build");
+            lock.lock()?;
+        }
         for entry in parent.read_dir()? {
             let entry = entry?;
             let ours = entry.file_name().to_string_lossy().starts_with(TEMPORARY);

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -30,14 +30,8 @@ use tower_http::{
 pub const FOR_TRUNK: &str = "data-trunk";
 
 /// What the page is made of.
-const SOURCES: [&str; 6] = [
-    "index.html",
-    "web",
-    "core",
-    "models",
-    "Cargo.toml",
-    "Cargo.lock",
-];
+const FOLDERS: [&str; 3] = ["core", "models", "web"];
+const FILES: [&str; 3] = ["Cargo.lock", "Cargo.toml", "index.html"];
 
 /// An editor writes a file in several steps; they count as one change.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -74,17 +68,17 @@ pub struct Changes {
 }
 
 impl Preview {
-    /// Serves the checkout `root` with the modules in the folders `cpu` and `webgpu` (which may come later), and with
-    /// `models`, the list of the models as JSON.
+    /// Serves the checkout `root` with the modules in the folders `cpu` and `webgpu` (which may come later); `models` gives
+    /// the list of the models as JSON.
     ///
     /// # Errors
     ///
-    /// Of the kind `AddrInUse` when the port is taken.
+    /// The listener cannot be used.
     pub fn start(
         root: &Path,
         [cpu, webgpu]: [&Path; 2],
-        models: String,
-        port: u16,
+        models: impl Fn() -> String + Clone + Send + Sync + 'static,
+        listener: TcpListener,
     ) -> io::Result<Self> {
         let begin = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let page = Arc::new(Page {
@@ -97,10 +91,13 @@ impl Preview {
         let json = [(header::CONTENT_TYPE, "application/json")];
         let router = Router::new()
             .route("/", get(index))
-            .route("/reload.js", get(async move |page| script(reload(page))))
+            .route(
+                "/reload/{state}",
+                get(async move |state| script(reload(state))),
+            )
             .route("/changed/{state}", get(changed))
             .route("/sw.js", get(async move || script(NO_WORKER.to_owned())))
-            .route("/models/models.json", get(async move || (json, models)))
+            .route("/models/models.json", get(async move || (json, models())))
             // Nothing of it is kept for use without network.
             .route("/precache.json", get(async || StatusCode::NO_CONTENT))
             .nest_service("/models", folder("models"))
@@ -120,7 +117,6 @@ impl Preview {
             header::CACHE_CONTROL,
             fresh,
         ));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -151,6 +147,15 @@ impl Preview {
     }
 }
 
+/// What a change is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// What the browser gets as it is.
+    pub page: bool,
+    /// What modules are made of.
+    pub modules: bool,
+}
+
 impl Changes {
     /// From now on, of all that the page and its modules are made of.
     ///
@@ -159,18 +164,21 @@ impl Changes {
     /// The files cannot be watched.
     pub fn watch(root: &Path) -> notify::Result<Self> {
         let (sender, paths) = mpsc::channel();
+        let top = root.to_owned();
         let mut watcher =
             notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
                 let Ok(event) = event else { return };
                 if !event.kind.is_access() {
-                    for path in event.paths {
+                    for path in event.paths.into_iter().filter(|path| is_source(&top, path)) {
                         let _ = sender.send(path); // Nobody waits any more.
                     }
                 }
             })?;
-        for source in SOURCES.iter().map(|source| root.join(source)) {
-            if source.exists() {
-                watcher.watch(&source, RecursiveMode::Recursive)?;
+        // Files by their folder, since many an editor puts a new one into the place of the old.
+        watcher.watch(root, RecursiveMode::NonRecursive)?;
+        for folder in FOLDERS.iter().map(|folder| root.join(folder)) {
+            if folder.exists() {
+                watcher.watch(&folder, RecursiveMode::Recursive)?;
             }
         }
         Ok(Self {
@@ -179,19 +187,28 @@ impl Changes {
         })
     }
 
-    /// Waits for the next; returns whether modules depend on what has changed.
-    pub fn wait(&self) -> bool {
+    /// Waits for the next.
+    pub fn wait(&self) -> Change {
         let first = self.paths.recv().into_iter();
         std::thread::sleep(SETTLE);
-        let compiled = |path: PathBuf| {
-            let ending = path.extension().unwrap_or_default();
-            ["rs", "toml", "lock", "wgsl"].iter().any(|e| ending == *e)
-        };
+        let mut change = Change::default();
         // All of them, so that none is left for the next time.
-        first
-            .chain(self.paths.try_iter())
-            .fold(false, |any, path| compiled(path) || any)
+        for path in first.chain(self.paths.try_iter()) {
+            let ending = path.extension().unwrap_or_default();
+            let compiled = ["rs", "toml", "lock", "wgsl"].iter().any(|e| ending == *e);
+            change.modules |= compiled;
+            change.page |= !compiled;
+        }
+        change
     }
+}
+
+/// Not the files that editors put beside.
+fn is_source(root: &Path, path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let editors = name.starts_with(['.', '#']) || name.ends_with('~') || name == "4913";
+    let top = path.parent() == Some(root);
+    !editors && (!top || FILES.iter().any(|file| name == *file))
 }
 
 async fn index(State(page): State<Arc<Page>>) -> Result<Html<String>, (StatusCode, String)> {
@@ -205,13 +222,13 @@ async fn index(State(page): State<Arc<Page>>) -> Result<Html<String>, (StatusCod
     if !page.webgpu.load(Ordering::Relaxed) {
         text = text.replace("<option value=\"cpu\">", "<option value=\"cpu\" selected>");
     }
-    let script = "<script type=\"module\" src=\"reload.js\"></script>\n</body>";
-    Ok(Html(text.replace("</body>", script)))
+    let state = *page.state.borrow();
+    let script = format!("<script type=\"module\" src=\"reload/{state}\"></script>\n</body>");
+    Ok(Html(text.replace("</body>", &script)))
 }
 
 /// Where the server is gone, it is asked again until it is there; its state is another one then.
-fn reload(State(page): State<Arc<Page>>) -> String {
-    let state = *page.state.borrow();
+fn reload(extract::Path(state): extract::Path<u64>) -> String {
     format!(
         "const wait = () => fetch(\"changed/{state}\").then(() => location.reload(), () => setTimeout(wait, 1000));\nwait();\n"
     )

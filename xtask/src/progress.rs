@@ -30,20 +30,28 @@ pub(crate) fn run(cargo: &mut Command, what: &str, stopped: &dyn Fn() -> bool) -
     let (began, mut told, mut last) = (Instant::now(), Instant::now(), None);
     loop {
         match lines.recv_timeout(Duration::from_secs(1)) {
-            Ok(line) => match units(&line) {
+            Ok((line, passing)) => match units(&line) {
                 Some(units) => last = Some(units),
-                // Each crate by its name is no news beside how many they are.
-                None if line.trim().is_empty() || line.contains("   Compiling ") => {}
+                // Other bars; and each crate by its name is no news beside how many they are.
+                None if passing || line.is_empty() || line.contains("   Compiling ") => {}
                 None => eprintln!("{line}"),
             },
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if stopped() {
+            // Its compilers first: alone they would go on.
+            let pid = child.id().to_string();
+            let _ = command::output("pkill", &["-KILL", "-P", &pid]);
             child.kill()?;
+            break;
         }
-        if let Some(units) = last.as_ref().filter(|_| told.elapsed() >= PAUSE) {
-            eprintln!("{what}: {}", far(units, began.elapsed()));
+        if told.elapsed() >= PAUSE {
+            let far = last.as_ref().map(|units| far(units, began.elapsed()));
+            eprintln!(
+                "{what}: {}",
+                far.as_deref().unwrap_or("fetching what it needs")
+            );
             told = Instant::now();
         }
     }
@@ -52,13 +60,14 @@ pub(crate) fn run(cargo: &mut Command, what: &str, stopped: &dyn Fn() -> bool) -
     Ok(())
 }
 
-/// Hands on each line; cargo ends those of its progress with a carriage return.
-fn read(stderr: ChildStderr, lines: &Sender<String>) {
+/// Hands on each line, and whether it is one of a progress, which cargo ends with a carriage return.
+fn read(stderr: ChildStderr, lines: &Sender<(String, bool)>) {
     let mut line = Vec::new();
     for byte in BufReader::new(stderr).bytes().map_while(Result::ok) {
         if byte == b'\r' || byte == b'\n' {
             // Nobody listens when the build has ended in an error of ours.
-            let _ = lines.send(String::from_utf8_lossy(&line).into_owned());
+            let text = String::from_utf8_lossy(&line).into_owned();
+            let _ = lines.send((text, byte == b'\r'));
             line.clear();
         } else {
             line.push(byte);

@@ -144,13 +144,21 @@ pub(crate) fn for_trunk(project: &Project) -> Result<()> {
         if shipped { Build::Shipped } else { Build::Dev },
         &staging,
     )?;
-    if let Some((_, script)) = trunks.rsplit_once("<script>") {
-        let index = read(&place)?
-            .replace("script-src ", "script-src 'nonce-trunk' ")
-            .replace("</body>", &format!("<script nonce=\"trunk\">{script}"));
-        write(&place, &index)?;
-    }
-    Ok(())
+    write(&place, &with_reload(&read(&place)?, &trunks))
+}
+
+/// `index` with the script that `trunks` ends with, if there is one.
+fn with_reload(index: &str, trunks: &str) -> String {
+    let script = trunks.rsplit_once("<script>");
+    let Some((script, _)) = script.and_then(|(_, rest)| rest.split_once("</script>")) else {
+        return index.to_owned();
+    };
+    index
+        .replace("script-src ", "script-src 'nonce-trunk' ")
+        .replace(
+            "</body>",
+            &format!("<script nonce=\"trunk\">{script}</script></body>"),
+        )
 }
 
 /// A text without the lines that hold `word`.
@@ -255,6 +263,15 @@ mod tests {
         let other = named("1", "y");
         assert_eq!(one[..2], other[..2]);
         assert_ne!(one[2], other[2]);
+    }
+
+    #[test]
+    fn of_trunks_page_its_reloading_script_stays() {
+        let index = "<meta content=\"script-src 'self'\"><body></body></html>";
+        let trunks = "<script>1</script><body><script>reload()</script></body></html>";
+        let both = "<meta content=\"script-src 'nonce-trunk' 'self'\"><body><script nonce=\"trunk\">reload()</script></body></html>";
+        assert_eq!(with_reload(index, trunks), both);
+        assert_eq!(with_reload(index, "<body></body>"), index);
     }
 
     #[test]

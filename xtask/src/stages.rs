@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check of the project, timed.
 
 use std::{
+    cell::OnceCell,
     fs::{self, File},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -27,6 +28,17 @@ struct Checks {
     weights: PathBuf,
     /// Nobody watches: nothing may be skipped, nor Cargo.lock changed.
     ci: bool,
+    /// What is wrong with the page and the package, once they were to be built.
+    built: OnceCell<Option<String>>,
+}
+
+/// The web stage, begun before its turn; it ends with us.
+struct Ahead(Child);
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+    }
 }
 
 type Stage = fn(&Checks) -> Result<()>;
@@ -56,6 +68,7 @@ pub(crate) fn run(project: &Project, names: &[String]) -> Result<()> {
         project: project.clone(),
         weights: project.weights()?,
         ci: project::on_ci(),
+        built: OnceCell::new(),
     };
     let start = Instant::now();
     let mut ahead = names.is_empty().then(|| checks.web_ahead()).transpose()?;
@@ -69,7 +82,7 @@ pub(crate) fn run(project: &Project, names: &[String]) -> Result<()> {
         if name == "web"
             && let Some(mut ahead) = ahead.take()
         {
-            ahead.wait()?;
+            ahead.0.wait()?;
         }
         let outcome = match stage(&checks) {
             Ok(()) => "passed".to_owned(),
@@ -157,31 +170,45 @@ impl Checks {
         )
     }
 
-    /// Both modules, the page and the package, as they are shipped.
+    /// Both modules, the page and the package, as they are shipped; built once a run.
     fn web(&self) -> Result<()> {
         tools::node_modules(&self.project).map_err(Missing)?;
         tools::wasm_target().map_err(Missing)?;
         let (dist, package) = site::places(&self.project);
-        site::build(&self.project, Build::Shipped, &dist)?;
-        site::package(&self.project, &package)
+        let fault = self.built.get_or_init(|| {
+            site::build(&self.project, Build::Shipped, &dist)
+                .and_then(|()| site::package(&self.project, &package))
+                .err()
+                .map(|error| format!("{error:#}"))
+        });
+        match fault {
+            Some(fault) => bail!("the page could not be built: {fault}"),
+            None => Ok(()),
+        }
     }
 
     /// Builds them meanwhile: linking keeps a single core busy for minutes. The stage tells what is wrong with it.
-    fn web_ahead(&self) -> Result<Child> {
+    fn web_ahead(&self) -> Result<Ahead> {
         let site = self.project.target.join("site");
         fs::create_dir_all(&site)?;
-        let log = File::create(site.join("web.log"))?;
-        Command::new(std::env::current_exe()?)
+        let log = site.join("web.log");
+        eprintln!(
+            "web: is built beside the other stages, log in {}",
+            log.display()
+        );
+        let log = File::create(log)?;
+        let child = Command::new(std::env::current_exe()?)
             .args(["test", "web"])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
-            .spawn()
-            .context("cannot start the web stage ahead")
+            .spawn();
+        Ok(Ahead(child.context("cannot start the web stage ahead")?))
     }
 
     /// What a visitor loads, beside the limits in xtask/npm/package.json.
     fn sizes(&self) -> Result<()> {
+        self.web()?;
         let npm = tools::node_modules(&self.project).map_err(Missing)?;
         let program = npm.join("node_modules/size-limit/bin.js");
         command::run(Command::new("node").current_dir(&npm).arg(program))
@@ -189,6 +216,7 @@ impl Checks {
 
     /// Trunk makes the same page.
     fn trunk(&self) -> Result<()> {
+        self.web()?;
         let trunk = tools::trunk(&self.project).map_err(Missing)?;
         let folder = tempfile::tempdir()?;
         command::run(
@@ -211,9 +239,9 @@ impl Checks {
     /// The page and the package in a real browser, as the stage `web` left them.
     fn browser(&self) -> Result<()> {
         let browser = tools::browser().map_err(Missing)?;
+        self.web()?;
         let npm = tools::node_modules(&self.project).map_err(Missing)?;
         let (dist, package) = site::places(&self.project);
-        self.web()?;
         command::run(
             self.cargo("test")
                 .args(["--release", "--workspace", "--test", "browser"])

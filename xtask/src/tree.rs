@@ -88,17 +88,16 @@ fn path_faults(name: &str, bytes: &[u8], root: &str) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
     text.lines()
         .enumerate()
-        .filter(|(_, line)| line.contains(&format!("{root}/")) || has_home(line))
+        .filter(|(_, line)| has(line, &format!("{root}/")) || HOMES.iter().any(|h| has(line, h)))
         .map(|(i, _)| format!("{name}:{}: an absolute path of somebody's machine", i + 1))
         .collect()
 }
 
-fn has_home(line: &str) -> bool {
-    HOMES.iter().any(|home| {
-        line.match_indices(home).any(|(at, _)| {
-            let before = line[..at].chars().next_back();
-            !before.is_some_and(|c| c.is_alphanumeric() || "_.-/})".contains(c))
-        })
+/// Whether the path begins there, and is not the end of another.
+fn has(line: &str, path: &str) -> bool {
+    line.match_indices(path).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || "_.-/})".contains(c))
     })
 }
 
@@ -108,21 +107,21 @@ mod tests {
 
     #[test]
     fn machine_paths_are_found_and_other_paths_are_not() {
+        let faults = |text: &str| path_faults("a", text.as_bytes(), "/src").len();
         for (folder, rest) in [("home", "me/x"), ("Users", "me"), ("root", ".cache")] {
-            assert!(has_home(&format!("data = \"/{folder}/{rest}\"")));
-            assert!(has_home(&format!("/{folder}/{rest}")));
+            assert_eq!(faults(&format!("data = \"/{folder}/{rest}\"")), 1);
+            assert_eq!(faults(&format!("one\n/{folder}/{rest}")), 1);
         }
+        assert_eq!(faults("see /src/core"), 1);
         for line in [
             "see https://example.org/home/page",
             "$HOME/.cache",
             "../home/x and ./home/y",
             "a /homely/ word, 1/root/2",
+            "core/src/x, /srcs/y",
         ] {
-            assert!(!has_home(line), "{line}");
+            assert_eq!(faults(line), 0, "{line}");
         }
-        let faults = |text: &str| path_faults("a", text.as_bytes(), "/some/checkout");
-        assert_eq!(faults("see\n/some/checkout/core").len(), 1);
-        assert_eq!(faults("see /some/check").len(), 0);
     }
 
     #[test]

@@ -23,6 +23,21 @@ fn output(command: &mut Command) -> String {
     said
 }
 
+/// npm leaves nothing of the package out.
+#[track_caller]
+fn expect_listed(package: &Path, folder: &Path, listed: &[String]) {
+    for entry in folder.read_dir().expect("a folder") {
+        let place = entry.expect("an entry").path();
+        if place.is_dir() {
+            expect_listed(package, &place, listed);
+        } else {
+            let name = place.strip_prefix(package).expect("within");
+            let name = name.to_str().expect("a name").replace('\\', "/");
+            assert!(listed.contains(&name), "npm leaves out {name}");
+        }
+    }
+}
+
 /// A project that has installed the packed package, and nothing from any registry.
 fn project(setup: &Setup, files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
@@ -34,6 +49,10 @@ fn project(setup: &Setup, files: &[(&str, &str)]) -> TempDir {
     );
     let packed: serde_json::Value =
         serde_json::from_str(&packed).expect("npm tells what it packed");
+    let files_of = |entry: &serde_json::Value| entry["path"].as_str().expect("a path").to_owned();
+    let listed = packed[0]["files"].as_array().expect("its files");
+    let listed: Vec<_> = listed.iter().map(files_of).collect();
+    expect_listed(&setup.package, &setup.package, &listed);
     let packed = packed[0]["filename"].as_str().expect("a file").to_owned();
     for (name, text) in files {
         muse_tests::write(folder.path(), name, text);

@@ -1,10 +1,11 @@
 //! The page of a working copy, as `cargo xtask serve` shows it: what is changed in it is there by itself.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use xtask::preview::{Changes, Preview};
+use xtask::preview::{Change, Changes, Preview};
 
 use crate::support::page::plain;
 use crate::support::{Browser, Gpu, Page, Setup, run_alone};
@@ -46,12 +47,16 @@ fn a_changed_source_is_in_the_page_within_a_second() {
         let models = setup.dist.join("models/models.json");
         let models = fs::read_to_string(models).expect("the list of models");
         let modules = [&*built.join("cpu"), &*built.join("webgpu")];
-        let preview = Preview::start(root, modules, models, 0).expect("the page is served");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let models = move || models.clone();
+        let preview = Preview::start(root, modules, models, listener).expect("the page is served");
         let sources = Changes::watch(root).expect("the files are watched");
         let browser = Browser::start(setup, Gpu::SwiftShader);
         let page = Page::ready(&browser, &preview.url());
         // WebGPU's module is not there yet, and is not asked for.
-        assert_eq!(browser.text("#device"), "the CPU");
+        let device =
+            || browser.run::<String>("return document.querySelector('#device-switch').value", &[]);
+        assert_eq!(device(), "cpu");
         let tagged = page.tag("Angela Merkel speaks in Berlin");
         assert_eq!(
             plain(&tagged),
@@ -59,14 +64,20 @@ fn a_changed_source_is_in_the_page_within_a_second() {
         );
 
         let title = "return document.querySelector('h1').textContent";
-        let changes = |file: &str, from: &str, to: &str, compiled: bool| {
+        let changes = |file: &str, from: &str, to: &str| {
             let place = root.join(file);
             let text = fs::read_to_string(&place).expect("a source");
             assert!(text.contains(from), "{file} has no {from}");
-            fs::write(&place, text.replacen(from, to, 1)).expect("a change");
-            assert_eq!(sources.wait(), compiled, "{file}");
+            // As many an editor does it.
+            let written = muse_tests::write(root, "web/.written", text.replacen(from, to, 1));
+            fs::rename(written, &place).expect("a change");
+            let page = Change {
+                page: true,
+                modules: false,
+            };
+            assert_eq!(sources.wait(), page, "{file}");
         };
-        changes("index.html", "<h1>Who", "<h1>Changed: who", false);
+        changes("index.html", "<h1>Who", "<h1>Changed: who");
         let began = Instant::now();
         preview.reload();
         browser.until("the new title", Duration::from_secs(1), || {
@@ -81,7 +92,6 @@ fn a_changed_source_is_in_the_page_within_a_second() {
             "web/page/page.js",
             "// The first",
             "document.title = 'New';\n// The first",
-            false,
         );
         preview.reload();
         browser.until("the new script", Duration::from_secs(1), || {
@@ -90,10 +100,20 @@ fn a_changed_source_is_in_the_page_within_a_second() {
                 .starts_with("New")
                 .then_some(())
         });
-        // What modules are made of.
+        // What modules are made of, and what is none of the page's.
+        muse_tests::write(root, "web/.src.rs.swp", "");
+        muse_tests::write(root, "notes.txt", "");
         muse_tests::write(root, "web/src.rs", "");
-        assert!(sources.wait());
+        let modules = Change {
+            page: false,
+            modules: true,
+        };
+        assert_eq!(sources.wait(), modules);
         page.wait_ready();
+        preview.set_webgpu(true);
+        browser.reload();
+        page.wait_ready();
+        assert_eq!(device(), "auto");
         browser.expect_no_errors(&[]);
     });
 }

@@ -18,8 +18,11 @@ pub(crate) fn node_modules(project: &Project) -> Result<PathBuf> {
     let (from, to) = (project.root.join("xtask/npm"), project.target.join("npm"));
     let locked = |folder: &Path| fs::read(folder.join("package-lock.json")).ok();
     // npm writes the hidden file when all packages are there.
-    let whole = to.join("node_modules/.package-lock.json").is_file();
-    let fresh = whole && locked(&from) == locked(&to);
+    let whole = to.join("node_modules/.package-lock.json");
+    let fresh = whole.is_file() && locked(&from) == locked(&to);
+    if !fresh && whole.is_file() {
+        fs::remove_file(whole)?;
+    }
     copy(&from, &to)?;
     if !fresh {
         // No package of ours needs its install script, so none may run; too old a Node.js is an error.
