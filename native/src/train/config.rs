@@ -280,20 +280,14 @@ mod tests {
             .collect()
     }
 
-    /// Settings of docs/training.md's table; `.x` is beside the one before it.
-    fn documented() -> BTreeSet<String> {
+    /// The settings of each row of docs/training.md's table, and the cell of their defaults; `.x` is beside the one before it.
+    fn rows() -> Vec<(Vec<String>, &'static str)> {
         let text = include_str!("../../../docs/training.md");
-        let mut names = BTreeSet::new();
-        for row in text.lines().filter(|line| line.starts_with("| `")) {
-            let mut parent = String::new();
-            for name in row
-                .split('|')
-                .nth(1)
-                .expect("a cell")
-                .split('`')
-                .skip(1)
-                .step_by(2)
-            {
+        let rows = text.lines().filter(|line| line.starts_with("| `"));
+        rows.map(|row| {
+            let cells: Vec<_> = row.split('|').collect();
+            let (mut names, mut parent) = (Vec::new(), String::new());
+            for name in cells[1].split('`').skip(1).step_by(2) {
                 let name = match name.strip_prefix('.') {
                     Some(beside) => format!("{parent}{beside}"),
                     None => name.to_owned(),
@@ -301,20 +295,57 @@ mod tests {
                 parent = name
                     .rsplit_once('.')
                     .map_or(String::new(), |(p, _)| format!("{p}."));
-                names.insert(name);
+                names.push(name);
+            }
+            (names, cells[2].trim())
+        })
+        .collect()
+    }
+
+    #[test]
+    fn documented_defaults_are_the_codes() {
+        let text = include_str!("../../../configs/quickstart.toml");
+        let written: toml::Value = toml::from_str(text).unwrap();
+        let config = TrainConfig::parse(text, &[], PathBuf::new()).unwrap();
+        let echo: toml::Value = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
+        let at = |value: &toml::Value, name: &str| {
+            name.split('.')
+                .try_fold(value.clone(), |v, key| v.get(key).cloned())
+        };
+        // 1 is 1.0.
+        let plain = |value: &toml::Value| match value {
+            toml::Value::Integer(number) => (*number as f64).to_string(),
+            toml::Value::Float(number) => number.to_string(),
+            other => other.to_string(),
+        };
+        let mut compared = 0;
+        for (names, cell) in rows() {
+            for (name, default) in names.iter().zip(cell.split(", ")) {
+                let default = format!("x = {}", default.trim_matches('`'));
+                let default = toml::from_str::<toml::Table>(&default);
+                let (Ok(default), None) = (default, at(&written, name)) else {
+                    continue; // in words, or another than the default
+                };
+                if let Some(used) = at(&echo, name) {
+                    assert_eq!(plain(&used), plain(&default["x"]), "{name}");
+                    compared += 1;
+                }
             }
         }
-        names
+        assert!(compared >= 15, "{compared}");
     }
 
     #[test]
     fn every_setting_is_documented() {
-        let documented = documented();
+        let documented: BTreeSet<String> =
+            rows().into_iter().flat_map(|(names, _)| names).collect();
         let sections = [
             "",
             "model",
             "model.text",
             "model.image",
+            "model.exchange",
+            "model.decoders",
             "train",
             "train.rates",
             "train.weights",
