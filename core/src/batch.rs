@@ -10,6 +10,7 @@ use crate::encoders::image::REGIONS;
 use crate::exchange::Multiplicities;
 use crate::heads::entities::Words;
 use crate::heads::{Labels, Targets};
+use crate::objective::Part;
 use crate::text::tokenizer::EncodedText;
 
 /// A picture that is ready for the model.
@@ -132,9 +133,9 @@ impl Batch {
         }
     }
 
-    /// The names of the heads that some sample has a label for.
-    pub fn labelled_heads(&self) -> impl Iterator<Item = &'static str> {
-        self.targets.heads()
+    /// Which heads some sample has a label for.
+    pub fn labelled_heads(&self) -> impl Iterator<Item = Part> {
+        self.targets.parts()
     }
 }
 

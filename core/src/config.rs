@@ -57,7 +57,7 @@ impl MuseConfig {
             Some(decoders) => decoders.validate().map_err(within("decoders")),
             None if self.tags.is_empty() && self.classes.is_empty() => Err(ConfigError::new(
                 "tags",
-                "are missing, and so are classes and decoders: there is nothing to predict",
+                "there are neither tags nor classes nor decoders, so nothing to predict",
             )),
             None => Ok(()),
         }
@@ -112,50 +112,54 @@ mod tests {
             (
                 "/text/vocab_size",
                 json!(0),
-                "text.vocab_size is 0, must be 1 to 1048576",
+                "text.vocab_size: is 0, must be 1 to 1048576",
             ),
             (
                 "/text/num_attention_heads",
                 json!(5),
-                "text.num_attention_heads is 5, must divide",
+                "text.num_attention_heads: is 5, must divide",
             ),
             (
                 "/image/preparation/size",
                 json!(31),
-                "image.preparation.size is 31",
+                "image.preparation.size: is 31",
             ),
             (
                 "/image/preparation/std/1",
                 json!(0),
-                "image.preparation.std must be above 0",
+                "image.preparation.std: must be above 0",
             ),
             (
                 "/exchange/theta",
                 json!(1.5),
-                "exchange.theta is 1.5, must be 0 to 1",
+                "exchange.theta: is 1.5, must be 0 to 1",
             ),
             (
                 "/exchange/heads",
                 json!(7),
-                "exchange.heads is 7, must divide the width 384",
+                "exchange.heads: is 7, must divide the width 384",
             ),
             (
                 "/fusion_dropout",
                 json!(1),
-                "fusion_dropout is 1, must be at least 0 and below 1",
+                "fusion_dropout: is 1, must be at least 0 and below 1",
             ),
             (
                 "/max_pieces",
                 json!(65),
-                "max_pieces is 65, must be 3 to 64",
+                "max_pieces: is 65, must be 3 to 64",
             ),
-            ("/tags/0", json!("B-LOC"), "tags must begin with O"),
-            ("/tags/2", json!("B-PER"), "tags have \"B-PER\""),
-            ("/tags", json!([]), "tags are missing"),
+            ("/tags/0", json!("B-LOC"), "tags: the first tag must be O"),
+            (
+                "/tags/2",
+                json!("B-PER"),
+                "tags: \"B-PER\" is not a BIO tag",
+            ),
+            ("/tags", json!([]), "tags: there are neither"),
             (
                 "/classes",
                 json!(["sad"]),
-                "classes must be two or more different names",
+                "classes: must be two or more different names",
             ),
         ] {
             let mut config = written();

@@ -29,13 +29,6 @@ pub use self::microbatch::Microbatch;
 use crate::encoders::Encoded;
 use crate::weights::{NamedTensor, StateDict, state_dict};
 
-/// What the captioner's loss L_it is called.
-pub const CAPTIONING: &str = "captioning";
-/// What the image generator's loss L_ti is called.
-pub const GENERATION: &str = "generation";
-/// What both are called, in the order in which they are told.
-pub const NAMES: [&str; 2] = [CAPTIONING, GENERATION];
-
 /// What the names of the decoders' weights begin with in a model file.
 pub const PREFIX: &str = "decoders.";
 

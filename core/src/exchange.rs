@@ -9,6 +9,7 @@
 
 mod multiplicities;
 mod rule;
+mod written;
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
@@ -18,13 +19,14 @@ use serde::{Deserialize, Serialize};
 
 pub use self::multiplicities::Multiplicities;
 pub use self::rule::ExchangeRule;
+use self::written::Written;
 use crate::layers::attention::{SelfAttention, zero_init};
 use crate::layers::linear::linear;
 use crate::validate::{self, ConfigError};
 
 /// The CrossTransformer and its exchange (section 3 of the paper). Its width is the text encoder's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct ExchangeConfig {
     /// Number of layers L.
     pub layers: usize,
@@ -41,12 +43,6 @@ pub struct ExchangeConfig {
     /// Last layer η that exchanges, itself included.
     pub last_layer: usize,
     /// What becomes of a chosen token.
-    #[serde(
-        default,
-        alias = "replace_only",
-        deserialize_with = "rule::rule_or_replace_only",
-        skip_serializing_if = "ExchangeRule::is_papers"
-    )]
     pub rule: ExchangeRule,
 }
 
@@ -178,8 +174,16 @@ impl CrossTransformer {
             .map(|stream| stream.multiplicities.quota(self.theta))
     }
 
-    /// The exchange of one layer, by the [scores] `[B, 1 + n]` of each stream's rows. Gives the streams with their new rows,
-    /// and which of them were chosen.
+    /// The exchange of one layer.
+    ///
+    /// # Shapes
+    ///
+    /// One for the text's stream and one for the image's:
+    ///
+    /// - `streams`: rows `[B, 1 + n, d]`
+    /// - `scores`: `[B, 1 + n]`, as [`scores`] gives them
+    /// - `quotas`: `[B, 1]`, as [`Self::quotas`] gives them
+    /// - returns the streams with their new rows `[B, 1 + n, d]`, and which rows were chosen `[B, 1 + n]`, 1 or 0
     pub fn exchange(
         &self,
         streams: [Stream; 2],

@@ -20,11 +20,9 @@ use self::sentiment::{
 use crate::config::MuseConfig;
 use crate::exchange::Crossed;
 use crate::layers::readback::{Numbers, Readback, Ticket};
+use crate::objective::Part;
 use crate::text::splitter::Word;
 use crate::text::tokenizer::Window;
-
-/// What the heads are called, in the order in which their losses are told.
-pub const NAMES: [&str; 2] = [entities::NAME, sentiment::NAME];
 
 /// The heads that a model has.
 #[derive(Module, Debug)]
@@ -59,8 +57,8 @@ pub struct Outputs {
     pub sentiment: Option<Tensor<2>>,
 }
 
-/// The parts of L_task, `[1]` each, under the heads' names: of each head that the batch has labels for.
-pub type Losses = Vec<(&'static str, Tensor<1>)>;
+/// Parts of the objective, `[1]` each. Those of L_task are of each head that the batch has labels for.
+pub type Losses = Vec<(Part, Tensor<1>)>;
 
 /// What the heads gave, read back to the host; a row for each sample.
 #[derive(Clone, Debug, Default)]
@@ -118,12 +116,12 @@ impl Heads {
             (&self.entities, &outputs.entities, &targets.entities, words)
         {
             let loss = head.loss(emissions.clone(), targets, words);
-            losses.push((entities::NAME, loss));
+            losses.push((Part::Entities, loss));
         }
         if let (Some(head), Some(logits), Some(targets)) =
             (&self.sentiment, &outputs.sentiment, &targets.sentiment)
         {
-            losses.push((sentiment::NAME, head.loss(logits.clone(), targets)));
+            losses.push((Part::Sentiment, head.loss(logits.clone(), targets)));
         }
         losses
     }
@@ -155,10 +153,10 @@ impl Targets {
         }
     }
 
-    /// The names of the heads that there are labels for.
-    pub(crate) fn heads(&self) -> impl Iterator<Item = &'static str> {
-        let entities = self.entities.as_ref().map(|_| entities::NAME);
-        let sentiment = self.sentiment.as_ref().map(|_| sentiment::NAME);
+    /// The parts of the objective that there are labels for.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part> {
+        let entities = self.entities.as_ref().map(|_| Part::Entities);
+        let sentiment = self.sentiment.as_ref().map(|_| Part::Sentiment);
         entities.into_iter().chain(sentiment)
     }
 }
@@ -279,7 +277,8 @@ impl Labeller {
         windows: &[Window],
         logits: &Logits,
         rows: Range<usize>,
-        (caption, words): (&str, &[Word]),
+        caption: &str,
+        words: &[Word],
     ) -> Answer {
         let found = self.entities.as_ref().map(|reader| {
             let emissions = reader.join(windows, &logits.entities, rows.clone());

@@ -24,10 +24,11 @@ pub mod heads;
 mod layers;
 pub mod load;
 pub mod model;
+pub mod objective;
 pub mod pixels;
 pub mod tagger;
 pub mod text;
-mod validate;
+pub mod validate;
 pub mod weights;
 
 pub use config::MuseConfig;

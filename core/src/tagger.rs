@@ -170,7 +170,8 @@ impl Tagger {
     ///
     /// # Errors
     ///
-    /// [`TaggerError::NotFinite`].
+    /// [`TaggerError::NotFinite`] when the model's answers are no numbers; [`TaggerError::Device`] when they cannot be read
+    /// back.
     pub fn tag_batch(&self, requests: &[Request]) -> Result<Vec<Tagged>, TaggerError> {
         let mut reading = Reading::of(self.prepare(requests));
         for group in reading.prepared.examples.chunks(BATCH_SIZE) {
@@ -316,7 +317,8 @@ impl Tagger {
                     &caption.windows,
                     &predictions.logits,
                     range,
-                    (&caption.text, &caption.words),
+                    &caption.text,
+                    &caption.words,
                 );
                 Tagged {
                     tags,

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 /// A configuration that no model can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("model configuration: {setting} {problem}")]
+#[error("model configuration: {setting}: {problem}")]
 pub struct ConfigError {
     /// The setting at fault.
     pub setting: String,
@@ -46,7 +46,11 @@ pub(crate) fn range<T: PartialOrd + Display>(
 }
 
 /// Checks a dropout.
-pub(crate) fn dropout(setting: &str, share: f64) -> Result<(), ConfigError> {
+///
+/// # Errors
+///
+/// When it is not a share below 1; names it as `setting`.
+pub fn dropout(setting: &str, share: f64) -> Result<(), ConfigError> {
     match (0.0..1.0).contains(&share) {
         true => Ok(()),
         false => {

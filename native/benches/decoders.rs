@@ -20,13 +20,12 @@ use muse_core::decoders::{
     Thumbnail,
 };
 use muse_core::encoders::Encoded;
+use muse_core::encoders::image::REGIONS;
 
 /// Pictures and captions of a batch.
 const BATCH: usize = 40;
 /// Width of the model.
 const WIDTH: usize = 384;
-/// Regions of a picture.
-const REGIONS: usize = 64;
 /// Tokens that the captioner knows.
 const VOCABULARY: usize = 4000;
 /// Tokens of a caption, start and end among them.

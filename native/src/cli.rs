@@ -1,7 +1,6 @@
 //! The command line: which subcommands there are. What each takes stands with it, and clap checks it.
 
 pub(crate) mod tag;
-pub(crate) mod values;
 
 use std::io;
 use std::process::ExitCode;

@@ -14,3 +14,4 @@ pub mod pretrained;
 pub mod studies;
 pub mod tagger_pool;
 pub mod train;
+mod values;

@@ -44,11 +44,11 @@ use self::progress::Bar;
 use self::report::MetricsFile;
 use self::start::Start;
 use self::workers::Workers;
-use crate::cli::values::assignment;
 use crate::data::cache::FeatureCache;
 use crate::data::views::View;
 use crate::device::{Chosen, DeviceChoice};
 use crate::output::tell;
+use crate::values::assignment;
 
 /// What `muse train` was asked for.
 #[derive(Debug, Args)]
@@ -130,11 +130,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         train.class_balance,
     );
     let gallery = Arc::new(open_gallery(&config, &start, &chosen.device)?);
-    fill(&gallery, &corpus.pictures(train.photo_views), &config)?;
+    let pictures = corpus.pictures(train.photo_views);
 
     let valid = Arc::new(corpus.valid);
     let valid_feed = ValidFeed::new(Arc::clone(&valid), Arc::clone(&gallery), train);
-    let feed = Arc::new(TrainFeed::new(corpus.train, gallery, &config));
+    let feed = Arc::new(TrainFeed::new(corpus.train, Arc::clone(&gallery), &config));
     let (done, steps) = (saved.last().copied().unwrap_or(0), feed.steps());
     let total = steps * train.epochs;
     if done >= total {
@@ -151,8 +151,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let (model, tokenizer) = (start.config.clone(), start.tokenizer.clone());
     let learner = new_learner(start, &config, &chosen, total)?;
     if done > 0 {
-        checkpoint::verify(&folder.checkpoints, done, &learner.model())?;
+        // Before the pictures, which take long.
+        checkpoint::verify(&folder.checkpoints, done, &learner.model(), &folder.best)?;
     }
+    fill(&gallery, &pictures, &config)?;
     folder.begin(asked.as_deref())?;
     let epochs = Epochs {
         feed,

@@ -2,11 +2,12 @@
 
 use burn::tensor::Tensor;
 
+use super::Decoders;
 use super::batch::{CaptionGroup, DecoderBatch, PictureGroup, Rows};
-use super::{CAPTIONING, Decoders, GENERATION};
 use crate::decoders::captioner::LAMBDA;
 use crate::decoders::generator::DropoutMasks;
 use crate::encoders::Encoded;
+use crate::objective::Part;
 
 /// Some pairs of a batch, for one of the decoders.
 ///
@@ -45,11 +46,11 @@ struct Generation<'a> {
 }
 
 impl Microbatch<'_> {
-    /// Which part of the objective it is of: [`CAPTIONING`] or [`GENERATION`].
-    pub fn part(&self) -> &'static str {
+    /// Which part of the objective it is of: [`Part::Captioning`] or [`Part::Generation`].
+    pub fn part(&self) -> Part {
         match self.work {
-            Work::Captions(_) => CAPTIONING,
-            Work::Pictures(_) => GENERATION,
+            Work::Captions(_) => Part::Captioning,
+            Work::Pictures(_) => Part::Generation,
         }
     }
 

@@ -6,6 +6,7 @@ use super::captioner::{CaptionerConfig, Captions, Vocabulary};
 use super::generator::PixelCnnConfig;
 use super::*;
 use crate::decoders::generator::SIDE;
+use crate::objective::Part;
 use crate::pixels::Pixels;
 
 const D: usize = 8;
@@ -71,7 +72,7 @@ fn encoded(device: &Device) -> Encoded {
 /// L_it and L_ti.
 fn losses(decoders: &Decoders, encoded: &Encoded, pairs: &DecoderBatch) -> [Tensor<1>; 2] {
     let microbatches = decoders.microbatches(encoded, pairs);
-    [CAPTIONING, GENERATION].map(|part| {
+    [Part::Captioning, Part::Generation].map(|part| {
         let own = microbatches
             .iter()
             .filter(|microbatch| microbatch.part() == part);

@@ -68,15 +68,17 @@ impl<'de> Deserialize<'de> for TextEncoderConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fields = Map::<String, Value>::deserialize(deserializer)?;
         match fields.get("model_type").unwrap_or(&Value::Null) {
-            Value::Null => BertConfig::from_fields(fields).map(Self::Bert),
-            Value::String(name) if name == "bert" => {
-                BertConfig::from_fields(fields).map(Self::Bert)
+            Value::Null => {}
+            Value::String(name) if name == "bert" => {}
+            other => {
+                return Err(D::Error::custom(format!(
+                    "model_type is {other}; the only text encoder that is supported is \"bert\""
+                )));
             }
-            other => Err(format!(
-                "model_type is {other}; the only text encoder that is supported is \"bert\""
-            )),
         }
-        .map_err(D::Error::custom)
+        BertConfig::deserialize(Value::Object(fields))
+            .map(Self::Bert)
+            .map_err(D::Error::custom)
     }
 }
 

@@ -12,7 +12,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::Serialize;
 
 use self::crf::{Crf, Decoder};
-pub use self::score::{EntityCounter, EntityScores, NAME, Span, spans};
+pub use self::score::{EntityCounter, EntityScores, Span, spans};
 use super::json::probability;
 use crate::exchange::Crossed;
 use crate::layers::linear::linear;
@@ -271,13 +271,12 @@ impl EntityReader {
 /// Checks BIO tags: `O` first, then each `B-type` or `I-type` once. Without any there is no entity head.
 pub(crate) fn validate_tags(tags: &[String]) -> Result<(), ConfigError> {
     if tags.first().is_some_and(|tag| tag != "O") {
-        return Err(ConfigError::new("tags", "must begin with O"));
+        return Err(ConfigError::new("tags", "the first tag must be O"));
     }
     for (index, tag) in tags.iter().enumerate().skip(1) {
         let kind = tag.strip_prefix("B-").or_else(|| tag.strip_prefix("I-"));
         if kind.is_none_or(str::is_empty) || tags[..index].contains(tag) {
-            let problem =
-                format!("have {tag:?}, which is not a BIO tag of its own (B-type or I-type)");
+            let problem = format!("{tag:?} is not a BIO tag of its own (B-type or I-type)");
             return Err(ConfigError::new("tags", problem));
         }
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::objective::Part;
+
 /// Precision, recall and F1, with the counts behind them.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Prf {
@@ -35,8 +37,8 @@ pub struct Mean {
 /// A head's scores as a trainer shows them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metrics {
-    /// The head's name.
-    pub head: &'static str,
+    /// The head's part of the objective, by which it is called.
+    pub head: Part,
     /// Each score and what it is called.
     pub values: Vec<(String, f64)>,
     /// The one that the best model is chosen by.
@@ -46,8 +48,8 @@ pub struct Metrics {
 /// A head's scores as a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
-    /// The head's name.
-    pub head: &'static str,
+    /// The head's part of the objective, by which it is called.
+    pub head: Part,
     /// Precision, recall and F1 of each type or class, then of all together.
     pub rows: Vec<Row>,
     /// Further scores and what they are called.

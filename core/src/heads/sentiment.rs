@@ -11,7 +11,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 
-pub use self::score::{NAME, SentimentCounter, SentimentScores};
+pub use self::score::{SentimentCounter, SentimentScores};
 use super::json::{by_class, probability};
 use crate::exchange::Crossed;
 use crate::layers::linear::linear;

@@ -3,6 +3,8 @@ use burn::tensor::Device;
 use safetensors::View;
 
 use super::*;
+use crate::config::MuseConfig;
+use crate::model::Muse;
 
 #[derive(Module, Debug)]
 struct Parts {
@@ -190,6 +192,79 @@ fn number_formats_of_safetensors() {
     assert!(error.to_string().contains("`odd`"), "{error}");
     let error = read_safetensors(&bytes[..bytes.len() - 1]).expect_err("a cut file");
     assert!(matches!(error, WeightsError::Safetensors(_)), "{error}");
+}
+
+/// Model files have them.
+#[test]
+fn the_names_of_a_model_s_weights_stay_what_they_are() {
+    let config: MuseConfig = serde_json::from_value(serde_json::json!({
+        "text": {"vocab_size": 6, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1,
+            "intermediate_size": 4, "max_position_embeddings": 8, "type_vocab_size": 2},
+        "image": {"encoder": "resnet18",
+            "preparation": {"size": 224, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}},
+        "exchange": {"layers": 1, "heads": 1, "feed_forward": 4, "dropout": 0.1, "theta": 0.1, "first_layer": 0,
+            "last_layer": 0},
+        "fusion_dropout": 0.5, "word_shapes": true, "max_pieces": 8,
+        "tags": ["O", "B-PER"], "classes": ["good", "bad"]
+    }))
+    .expect("a configuration");
+    let model = Muse::new(&config, &Device::flex()).expect("a model");
+    let mut names: Vec<String> = layout(&model).into_iter().map(|(name, _)| name).collect();
+    names.retain(|name| !name.starts_with("image."));
+    names.sort();
+    let attention = |parent: &str| -> Vec<String> {
+        let parts = ["key", "output", "query", "value"].into_iter();
+        parts
+            .flat_map(|part| ["bias", "weight"].map(|kind| format!("{parent}.{part}.{kind}")))
+            .collect()
+    };
+    let mut expected = attention("cross.layers.0.attention");
+    expected.extend(attention("text.layers.0.attention"));
+    expected.extend(
+        [
+            "absent",
+            "cross.layers.0.linear1.bias",
+            "cross.layers.0.linear1.weight",
+            "cross.layers.0.linear2.bias",
+            "cross.layers.0.linear2.weight",
+            "cross.layers.0.norm1.beta",
+            "cross.layers.0.norm1.gamma",
+            "cross.layers.0.norm2.beta",
+            "cross.layers.0.norm2.gamma",
+            "entities.crf.end",
+            "entities.crf.start",
+            "entities.crf.transitions",
+            "entities.emissions.bias",
+            "entities.emissions.weight",
+            "entities.fusion.bias",
+            "entities.fusion.weight",
+            "image_cls",
+            "projection.bias",
+            "projection.weight",
+            "sentiment.classes.bias",
+            "sentiment.classes.weight",
+            "sentiment.fusion.bias",
+            "sentiment.fusion.weight",
+            "text.embeddings.layer_norm.beta",
+            "text.embeddings.layer_norm.gamma",
+            "text.embeddings.position_embeddings.weight",
+            "text.embeddings.token_type_embeddings.weight",
+            "text.embeddings.word_embeddings.weight",
+            "text.layers.0.attention_norm.beta",
+            "text.layers.0.attention_norm.gamma",
+            "text.layers.0.intermediate.bias",
+            "text.layers.0.intermediate.weight",
+            "text.layers.0.output.bias",
+            "text.layers.0.output.weight",
+            "text.layers.0.output_norm.beta",
+            "text.layers.0.output_norm.gamma",
+            "text_cls",
+            "word_shapes.weight",
+        ]
+        .map(str::to_owned),
+    );
+    expected.sort();
+    assert_eq!(names, expected);
 }
 
 #[test]

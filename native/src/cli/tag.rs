@@ -6,9 +6,9 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
 
 use super::Cli;
-use super::values::{count, within};
 use crate::commands::tag;
 use crate::device::DeviceChoice;
+use crate::values::{count, within};
 
 /// What `muse tag` was given.
 #[derive(Debug, Args)]

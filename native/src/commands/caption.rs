@@ -14,10 +14,10 @@ use muse_core::text::tokenizer::TextTokenizer;
 use serde_json::{Value, json};
 
 use super::read_bytes;
-use crate::cli::values::count;
 use crate::data::picture::read_picture;
 use crate::device::DeviceChoice;
 use crate::output;
+use crate::values::count;
 
 /// What to caption and how to answer.
 #[derive(Debug, Args)]

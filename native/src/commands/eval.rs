@@ -15,11 +15,11 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use self::tally::{Report, Tally};
-use crate::cli::values::{count, key_value};
 use crate::data::{Format, Sample, Source, read_source};
 use crate::device::DeviceChoice;
 use crate::output::{json_line, tell};
 use crate::tagger_pool::TaggerPool;
+use crate::values::{count, key_value};
 
 /// Endings of the files in a folder that are taken for pictures.
 const PICTURES: [&str; 5] = ["jpg", "jpeg", "png", "webp", "gif"];

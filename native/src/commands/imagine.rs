@@ -14,10 +14,10 @@ use muse_core::decoders::generator::{SIDE, Sampling};
 use muse_core::describer::Describer;
 
 use super::{line, read_bytes};
-use crate::cli::values::{count, within};
 use crate::device::DeviceChoice;
 use crate::output;
 use crate::train::progress::bar;
+use crate::values::{count, within};
 
 /// Pixels between the pictures of a grid, before it is enlarged.
 const GAP: usize = 2;

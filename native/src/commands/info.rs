@@ -301,8 +301,8 @@ fn write_shape(out: &mut impl Write, config: &MuseConfig) -> io::Result<()> {
         exchange.first_layer,
         exchange.last_layer,
         match exchange.rule {
-            ExchangeRule::Add => String::new(),
-            other => format!(", rule {}", name_of(other)?),
+            ExchangeRule::Add => "",
+            ExchangeRule::Replace => ", replace only",
         }
     )?;
     if let Some(decoders) = &config.decoders {

@@ -22,15 +22,13 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, ensure};
 use half::f16;
-use muse_core::encoders::image::CnnKind;
+use muse_core::encoders::image::{CnnKind, REGIONS};
 use muse_core::pixels::ImagePreparation;
 use sha2::{Digest, Sha256};
 
 use super::picture::PictureHash;
 use super::views::View;
 
-/// Regions of a feature map.
-const REGIONS: usize = 64;
 /// Magic and version, the key, the number of channels, and the SHA-256 of the values.
 const HEADER: usize = 8 + 32 + 4 + 32;
 /// To be raised when the same weights and picture give other features: another resampling filter, another

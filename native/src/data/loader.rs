@@ -6,15 +6,15 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use anyhow::{Context, anyhow};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use rayon::ThreadPoolBuilder;
 
 /// Batches in a pool. Samples are sorted by length within a pool only, so that each epoch mixes its batches
 /// anew.
@@ -45,6 +45,8 @@ pub fn plan_epoch(lengths: &[usize], batch_size: usize, seed: u64, epoch: u64) -
 
 /// Runs `prepare` on each job of `plan` in worker threads and yields the results in the plan's order.
 ///
+/// The threads are of no pool, so that what `prepare` computes in parallel has all of the machine.
+///
 /// Jobs are begun in order, and never more than `ahead` of them beyond what has been taken, so that at most
 /// `ahead` results wait or are in the making (both counts: 0 means 1). An error, or a panic, of `prepare`
 /// comes out in its place as an error and is the last item. Dropping the iterator waits for the jobs that
@@ -63,11 +65,17 @@ where
     T: Send + 'static,
     F: Fn(J) -> anyhow::Result<T> + Send + Sync + 'static,
 {
-    let pool = ThreadPoolBuilder::new()
-        .num_threads(workers.clamp(1, plan.len().max(1)))
-        .thread_name(|worker| format!("loader-{worker}"))
-        .build()
-        .context("cannot start a loader thread; lower the number of workers")?;
+    let (queue, begun) = channel::<Job>();
+    let begun = Arc::new(Mutex::new(begun));
+    for worker in 0..workers.clamp(1, plan.len().max(1)) {
+        let begun = Arc::clone(&begun);
+        let next = move || begun.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        thread::Builder::new()
+            .name(format!("loader-{worker}"))
+            // Until the iterator, which hands out the jobs, is gone.
+            .spawn(move || std::iter::from_fn(|| next().ok()).for_each(|job| job()))
+            .context("cannot start a loader thread; lower the number of workers")?;
+    }
     let (left, prepare) = (plan.len(), Arc::new(prepare));
     let ended = Arc::new(AtomicBool::new(false));
     let over = Arc::clone(&ended);
@@ -76,7 +84,7 @@ where
         let (place, job) = jobs.next()?;
         let (sender, result) = channel();
         let (prepare, over) = (Arc::clone(&prepare), Arc::clone(&over));
-        pool.spawn_fifo(move || {
+        let job = move || {
             let made = (!over.load(Ordering::SeqCst)).then(|| caught(place, || prepare(job)));
             // First, so that a job that has answered holds nothing more.
             drop(prepare);
@@ -84,7 +92,9 @@ where
                 // After the end nobody waits for it.
                 let _ = sender.send(made);
             }
-        });
+        };
+        // The threads stay as long as this sender does.
+        let _ = queue.send(Box::new(job));
         Some(result)
     };
     let mut out = Ordered {
@@ -107,6 +117,9 @@ fn caught<T>(place: usize, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::
         Err(anyhow!("a loader thread panicked at batch {place}: {text}"))
     })
 }
+
+/// A job, with where its result goes.
+type Job = Box<dyn FnOnce() + Send>;
 
 /// A job's result, when it is there.
 type Pending<T> = Receiver<anyhow::Result<T>>;

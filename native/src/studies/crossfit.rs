@@ -18,13 +18,13 @@ use serde::{Deserialize, Serialize};
 
 use super::id;
 use super::launch::{Ended, Launcher};
-use crate::cli::values::{assignment, count, within};
 use crate::data::{Sample, Shares, classes_of, jsonl, read_source, tags_of};
 use crate::device::DeviceChoice;
 use crate::output::{tell, write_file};
 use crate::tagger_pool::TaggerPool;
 use crate::train::config::TrainConfig;
 use crate::train::folder::lock;
+use crate::values::{assignment, count, within};
 
 /// What `muse crossfit` was asked for.
 #[derive(Debug, Args)]

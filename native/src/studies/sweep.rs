@@ -21,10 +21,10 @@ use self::file::SweepFile;
 use self::folder::{State, SweepFolder};
 use self::plan::Plan;
 use self::report::Results;
-use crate::cli::values::assignment;
 use crate::device::DeviceChoice;
 use crate::output;
 use crate::studies::launch::{Ended, Launcher};
+use crate::values::assignment;
 
 /// What `muse sweep` was asked for.
 #[derive(Debug, Args)]

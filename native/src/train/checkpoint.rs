@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use burn::module::Module;
 use burn::optim::OptimizerRecord;
 use burn::optim::lr_scheduler::LrSchedulerRecord;
@@ -137,23 +137,35 @@ pub fn tidy(folder: &Path) -> std::io::Result<Vec<usize>> {
     complete(folder)
 }
 
-/// Checks that a checkpoint can be read and is one of `model`; burn panics where it is not.
+/// Checks that a checkpoint can be read and is one of `model`; burn panics where it is not. `best` is the run's best model.
 ///
 /// # Errors
 ///
-/// Names the file at fault.
-pub fn verify<M: Module>(folder: &Path, step: usize, model: &M) -> anyhow::Result<()> {
+/// Names the file at fault, or what to do with a run that an earlier version began.
+pub fn verify<M: Module>(folder: &Path, step: usize, model: &M, best: &Path) -> anyhow::Result<()> {
     let [weights, optimizer, scheduler] = PARTS.map(|part| path(folder, part, step));
     let record: ModuleRecord = load(&weights)?;
     load::<OptimizerRecord>(&optimizer)?;
     load::<LrSchedulerRecord>(&scheduler)?;
-    let fits = model.clone().try_load_record(record).map(drop);
-    fits.with_context(|| {
-        format!(
-            "the checkpoint {} does not fit the model; is the data what it was, with the same labels?",
-            weights.display()
-        )
-    })
+    let Err(error) = model.clone().try_load_record(record) else {
+        return Ok(());
+    };
+    let (weights, problem) = (weights.display(), error.to_string());
+    // Whatever the labels are, there is a text encoder: if its weights are missing, they had other names.
+    ensure!(
+        !(problem.contains("Missing tensors") && problem.contains("\"muse.text.")),
+        "the checkpoint {weights} is of an earlier version of this program, and the run cannot be resumed; {}",
+        match best.exists() {
+            true => format!(
+                "its best model is whole, and this begins a run with it: muse train CONFIG --init {} --out NEW",
+                best.display()
+            ),
+            false => "begin anew with another --out".to_owned(),
+        }
+    );
+    Err(error).context(format!(
+        "the checkpoint {weights} does not fit the model; is the data what it was, with the same labels?"
+    ))
 }
 
 fn load<R: Checkpoint>(path: &Path) -> anyhow::Result<R> {
@@ -230,7 +242,7 @@ mod tests {
         assert!(here("losses-20.toml") && here("notes.txt"));
 
         let model: Linear = LinearConfig::new(2, 3).init(&Device::flex());
-        let error = verify(folder.path(), 20, &model).unwrap_err();
+        let error = verify(folder.path(), 20, &model, Path::new("none")).unwrap_err();
         assert!(
             format!("{error:#}").contains("model-20.bpk is damaged"),
             "{error:#}"

@@ -7,7 +7,7 @@ mod sections;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use muse_core::config::MuseConfig;
+use muse_core::config::{ConfigError, MuseConfig};
 use muse_core::decoders::captioner::{CaptionerConfig, Vocabulary};
 use muse_core::decoders::{CaptionerDecoder, DecodersConfig};
 use muse_core::encoders::image::ImageEncoderConfig;
@@ -170,8 +170,23 @@ impl TrainConfig {
             classes: pick(&model.classes, classes),
             decoders,
         };
-        config.validate().map_err(|error| error.within("model"))?;
+        config.validate().map_err(|error| self.placed(error))?;
         Ok(config)
+    }
+
+    /// The error of a model's configuration, with the place where this file has the setting.
+    fn placed(&self, mut error: ConfigError) -> ConfigError {
+        let text = &self.model.text;
+        error.setting = match (error.setting.strip_prefix("text."), &text.folder) {
+            (Some(size), Some(folder)) => {
+                let file = self.path(folder).join("config.json");
+                format!("{size} of {}", file.display())
+            }
+            (Some(size), None) => format!("model.text.sizes.{size}"),
+            (None, _) if error.setting == "image.preparation.size" => "model.image.size".to_owned(),
+            (None, _) => format!("model.{}", error.setting),
+        };
+        error
     }
 }
 
@@ -218,7 +233,27 @@ mod tests {
             assert_eq!(rule, muse_core::exchange::ExchangeRule::Replace);
         }
         let error = format!("{:#}", parse(&["model.exchange.rule=swap"]).unwrap_err());
-        assert!(error.contains("\"add\" or \"replace\""), "{error}");
+        assert!(error.contains("`add` or `replace`"), "{error}");
+    }
+
+    /// Runs are resumed, and a sweep's runs found again, by it.
+    #[test]
+    fn the_exchange_s_echo_stays_what_it_was() {
+        for (overrides, replace_only) in [
+            (&[][..], "false"),
+            (&["model.exchange.rule=replace"], "true"),
+        ] {
+            let echo = toml::to_string(&parse(overrides).unwrap()).unwrap();
+            let section = echo.split_once("[model.exchange]\n").unwrap().1;
+            let section = section.split_once("\n\n").unwrap().0;
+            assert_eq!(
+                section,
+                format!(
+                    "layers = 2\nheads = 12\nfeed_forward = 768\ndropout = 0.1\ntheta = 0.1\nfirst_layer = 0\n\
+                     last_layer = 1\nreplace_only = {replace_only}"
+                )
+            );
+        }
     }
 
     #[test]
@@ -228,6 +263,15 @@ mod tests {
             ("train.warmup=1.5", "warmup"),
             ("train.rates.text=-1", "rates.text"),
             ("train.speed=3", "speed"),
+            ("model.image.dropout=1", "model.image.dropout is 1, must be"),
+            (
+                "model.fusion_dropout=-1",
+                "model.fusion_dropout is -1, must be",
+            ),
+            (
+                "model.exchange.theta=2",
+                "model.exchange.theta is 2, must be 0 to 1",
+            ),
             ("data.train.99.limit=1", "99"),
             ("nonsense", "key=value"),
             ("seed=minus", "minus"),
@@ -236,6 +280,43 @@ mod tests {
             let error = format!("{:#}", parse(&[wrong]).unwrap_err());
             assert!(error.contains(named), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn a_model_s_settings_are_named_as_the_file_has_them() {
+        let sizes = |vocabulary: usize| {
+            format!(
+                "model.text={{sizes = {{vocab_size = {vocabulary}, hidden_size = 384, num_hidden_layers = 1, \
+                 num_attention_heads = 12, intermediate_size = 4, max_position_embeddings = 64, type_vocab_size = 2}}}}"
+            )
+        };
+        for (text, wrong, named) in [
+            (sizes(9), "model.image.size=31", "model.image.size: is 31"),
+            (sizes(0), "seed=1", "model.text.sizes.vocab_size: is 0"),
+            (
+                sizes(9),
+                "model.exchange.heads=5",
+                "model.exchange.heads: is 5",
+            ),
+        ] {
+            let config = parse(&[&text, wrong]).unwrap();
+            let tags = vec!["O".to_owned(), "B-PER".to_owned()];
+            let error = config.model_config(tags, Vec::new(), None).unwrap_err();
+            let error = error.to_string();
+            assert_eq!(
+                error.split(", must").next(),
+                Some(&*format!("model configuration: {named}"))
+            );
+        }
+        let error = ConfigError {
+            setting: "text.vocab_size".to_owned(),
+            problem: "is 0".to_owned(),
+        };
+        let error = parse(&[]).unwrap().placed(error).setting;
+        assert!(
+            error.starts_with("vocab_size of ") && error.ends_with("config.json"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -6,8 +6,9 @@
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use muse_core::decoders::{Decoders, Microbatch, NAMES};
+use muse_core::decoders::{Decoders, Microbatch};
 use muse_core::heads::Losses;
+use muse_core::objective::Part;
 
 use super::config::LossWeights;
 use super::gradients::{clip_by_global_norm, merge};
@@ -30,6 +31,9 @@ struct Learned {
     input: Option<Tensor<3>>,
     gradients: GradientsParams,
 }
+
+/// What the decoders' microbatches are of.
+const PARTS: [Part; 2] = [Part::Captioning, Part::Generation];
 
 /// Goes forward and backward through the `microbatches` of a batch. How many workers there are makes no difference to the result.
 pub fn learn(
@@ -55,10 +59,10 @@ pub fn learn(
         }
     });
 
-    let mut sums = NAMES.map(|_| None);
+    let mut sums = PARTS.map(|_| None);
     let mut decoded = Decoded::default();
     for (microbatch, learned) in microbatches.iter().zip(learned) {
-        for (sum, part) in sums.iter_mut().zip(NAMES) {
+        for (sum, part) in sums.iter_mut().zip(PARTS) {
             if part == microbatch.part() {
                 add(sum, Tensor::from_inner(learned.loss.clone()));
             }
@@ -69,7 +73,7 @@ pub fn learn(
         }
         merge(decoders, learned.gradients, &mut decoded.gradients);
     }
-    let losses = NAMES.into_iter().zip(sums);
+    let losses = PARTS.into_iter().zip(sums);
     decoded.losses = losses
         .filter_map(|(part, sum)| Some((part, sum?)))
         .collect();
@@ -202,7 +206,7 @@ mod tests {
         }
         let (losses, own, mut all) = match workers {
             None => {
-                let losses = NAMES.map(|part| {
+                let losses = PARTS.map(|part| {
                     let microbatches = microbatches.iter();
                     let microbatches = microbatches.filter(|microbatch| microbatch.part() == part);
                     microbatches

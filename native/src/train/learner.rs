@@ -91,7 +91,7 @@ impl Trainee {
     ) -> (StepOutput, GradientsParams) {
         let settings = &self.settings;
         let weights = &settings.weights;
-        let heads = batch.labelled_heads().any(|head| weights.of(head) > 0.0);
+        let heads = batch.labelled_heads().any(|part| weights.of(part) > 0.0);
         let encoded = self.encode(batch, decoder_batch, heads);
         let decoded = match (&self.decoders, decoder_batch) {
             (Some(decoders), Some(batch)) => {
@@ -109,8 +109,8 @@ impl Trainee {
         };
         let weighted = |losses: &Losses| {
             (losses.iter())
-                .filter(|(part, _)| weights.of(part) > 0.0)
-                .map(|(part, loss)| loss.clone() * weights.of(part))
+                .filter(|(part, _)| weights.of(*part) > 0.0)
+                .map(|(part, loss)| loss.clone() * weights.of(*part))
                 .reduce(|sum, loss| sum + loss)
         };
         let sum = |losses: [Option<Tensor<1>>; 2]| {

@@ -7,18 +7,13 @@ use std::path::Path;
 use anyhow::Context;
 use burn::tensor::{ExecutionError, Tensor};
 use burn::train::ItemLazy;
-use muse_core::{decoders, heads};
+use muse_core::objective::Part;
 use serde::{Deserialize, Serialize};
 
 use crate::output::write_file;
 
-/// Something for each part, by its name.
-pub type Parts<T> = BTreeMap<&'static str, T>;
-
-/// What the parts are called: of L_task the heads, then L_it and L_ti.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    heads::NAMES.into_iter().chain(decoders::NAMES)
-}
+/// Something for each part.
+pub type Parts<T> = BTreeMap<Part, T>;
 
 /// A step's loss, still on the device.
 #[derive(Clone)]
@@ -39,7 +34,7 @@ impl StepOutput {
     /// For people. Waits for the device.
     pub fn line(&self) -> String {
         let read = |loss: &Tensor<1>| f64::from(loss.clone().into_scalar::<f32>());
-        let parts = self.parts.iter().map(|(&name, loss)| (name, read(loss)));
+        let parts = self.parts.iter().map(|(&part, loss)| (part, read(loss)));
         line(read(&self.total), &parts.collect())
     }
 }
@@ -62,8 +57,8 @@ impl MeanLosses {
 
 /// The total, and what it is made of where that is more than one part.
 fn line(total: f64, parts: &Parts<f64>) -> String {
-    let parts: Vec<String> = names()
-        .filter_map(|name| Some(format!("{name} {:.3}", parts.get(name)?)))
+    let parts: Vec<String> = (parts.iter())
+        .map(|(part, loss)| format!("{} {loss:.3}", part.name()))
         .collect();
     match parts.len() {
         0 | 1 => format!("loss {total:.3}"),
@@ -157,14 +152,14 @@ impl LossSums {
     pub fn mean(&mut self) -> MeanLosses {
         MeanLosses {
             total: self.total.mean(),
-            parts: names()
-                .filter_map(|name| Some((name, self.parts.get_mut(name)?.mean())))
+            parts: (Part::ALL.into_iter())
+                .filter_map(|part| Some((part, self.parts.get_mut(part.name())?.mean())))
                 .collect(),
         }
     }
 
-    fn part(&mut self, name: &str) -> &mut Sum {
-        self.parts.entry(name.to_owned()).or_default()
+    fn part(&mut self, part: Part) -> &mut Sum {
+        self.parts.entry(part.name().to_owned()).or_default()
     }
 }
 
@@ -185,14 +180,14 @@ mod tests {
             for (at, value) in values.into_iter().enumerate() {
                 whole.add(Tensor::from_floats([value], &device));
                 parts
-                    .part("captioning")
+                    .part(Part::Captioning)
                     .add(Tensor::from_floats([value], &device));
                 if at == cut {
                     parts.save(&path).unwrap();
                     parts = LossSums::load(&path).unwrap();
                 }
             }
-            assert_eq!(whole.mean(), parts.part("captioning").mean());
+            assert_eq!(whole.mean(), parts.part(Part::Captioning).mean());
             assert!(parts.total.mean().is_nan());
             std::fs::remove_file(&path).unwrap();
         }
@@ -205,12 +200,11 @@ mod tests {
 
     #[test]
     fn the_parts_are_shown_where_there_are_several() {
-        let line =
-            |total, parts: &[(&'static str, f64)]| line(total, &parts.iter().copied().collect());
+        let line = |total, parts: &[(Part, f64)]| line(total, &parts.iter().copied().collect());
         assert_eq!(line(0.5, &[]), "loss 0.500");
-        assert_eq!(line(0.5, &[("sentiment", 0.5)]), "loss 0.500");
+        assert_eq!(line(0.5, &[(Part::Sentiment, 0.5)]), "loss 0.500");
         assert_eq!(
-            line(1.25, &[("captioning", 5.0), ("sentiment", 0.75)]),
+            line(1.25, &[(Part::Captioning, 5.0), (Part::Sentiment, 0.75)]),
             "loss 1.250 (sentiment 0.750, captioning 5.000)"
         );
     }

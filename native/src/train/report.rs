@@ -6,10 +6,11 @@ use anyhow::Context;
 use muse_core::MuseConfig;
 use muse_core::heads::score::Metrics;
 use muse_core::heads::{Counters, Predicted};
+use muse_core::objective::Part;
 
 use super::config::LossWeights;
 use super::corpus::Post;
-use super::losses::{MeanLosses, names};
+use super::losses::MeanLosses;
 use crate::output::write_file;
 
 /// Scores of a set of posts; of the decoders `None` where it has no pairs.
@@ -95,7 +96,7 @@ impl Scores {
     pub fn line(&self) -> String {
         let mut parts = Vec::new();
         for metrics in &self.heads {
-            let mut part = metrics.head.to_owned();
+            let mut part = metrics.head.name().to_owned();
             for (name, value) in &metrics.values {
                 part += &format!(" {name} {:.2}", 100.0 * value);
             }
@@ -221,9 +222,12 @@ impl MetricsFile {
             ("seconds".to_owned(), format!("{:.1}", end.seconds)),
             ("loss".to_owned(), number(losses.total)),
         ];
-        columns.extend(names().map(|part| {
-            let loss = losses.parts.get(part).copied();
-            (format!("{part} loss"), loss.map_or(String::new(), number))
+        columns.extend(Part::ALL.map(|part| {
+            let loss = losses.parts.get(&part).copied();
+            (
+                format!("{} loss", part.name()),
+                loss.map_or(String::new(), number),
+            )
         }));
         columns.push(("choice".to_owned(), choice.map_or(String::new(), number)));
         for set in sets {
@@ -263,12 +267,12 @@ mod tests {
 
     fn scores(f1: Option<f64>, accuracy: Option<f64>) -> Scores {
         let entities = f1.map(|f1| Metrics {
-            head: "entities",
+            head: Part::Entities,
             values: vec![("P".into(), 0.1), ("R".into(), 0.2), ("F1".into(), f1)],
             selection: f1,
         });
         let sentiment = accuracy.map(|accuracy| Metrics {
-            head: "sentiment",
+            head: Part::Sentiment,
             values: vec![("accuracy".into(), accuracy), ("weighted F1".into(), 0.3)],
             selection: accuracy,
         });
@@ -291,7 +295,7 @@ mod tests {
     fn losses() -> MeanLosses {
         MeanLosses {
             total: 0.0,
-            parts: names().map(|part| (part, 0.0)).collect(),
+            parts: Part::ALL.map(|part| (part, 0.0)).into(),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use muse_core::exchange::ExchangeRule;
+use muse_core::file::Precision;
 use muse_tests::write;
 
 use super::{CAPTION, done, failed, folder, lines, model, muse, run, text, with_model};
@@ -146,6 +148,22 @@ fn info_counts_weights_by_part() {
             .and_then(|part| part["weights"].as_u64())
             .is_some_and(|n| (3_300_000..3_500_000).contains(&n))
     );
+}
+
+#[test]
+fn info_tells_the_exchange_s_rule() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.muse");
+    for (rule, said) in [
+        (ExchangeRule::Add, "in layers 0 to 1\n"),
+        (ExchangeRule::Replace, "in layers 0 to 1, replace only\n"),
+    ] {
+        let mut model = muse_tests::tiny_model();
+        model.config.exchange.rule = rule;
+        std::fs::write(&path, model.to_bytes(Precision::F16)).expect("a disk");
+        let out = done(muse(&["info", text(&path)]));
+        assert!(out.contains(said), "{out}");
+    }
 }
 
 #[test]

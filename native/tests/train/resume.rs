@@ -6,14 +6,17 @@ use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use burn::module::Module;
+use burn::nn::{Linear, LinearConfig};
 use burn::optim::OptimizerRecord;
 use burn::optim::lr_scheduler::LrSchedulerRecord;
 use burn::store::ModuleRecord;
+use burn::tensor::Device;
 use muse_core::file::ModelFile;
 use rand::RngExt;
 
 use super::decoders::DECODERS;
-use super::world::{Data, World, done, metrics, wait};
+use super::world::{Data, World, done, failed, metrics, wait};
 
 fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill")
@@ -163,6 +166,54 @@ fn a_killed_run_breaks_nothing_and_ends_like_an_uninterrupted_one() {
         );
         assert!(world.run(name, ran).equals(&uninterrupted));
     }
+}
+
+/// Weights under the names that checkpoints once had.
+#[derive(Module, Debug)]
+struct Earlier {
+    muse: EarlierMuse,
+}
+
+#[derive(Module, Debug)]
+struct EarlierMuse {
+    text: EarlierText,
+}
+
+#[derive(Module, Debug)]
+struct EarlierText {
+    embeddings: Linear,
+}
+
+#[test]
+fn a_run_of_an_earlier_version_is_said_to_be_one() {
+    let world = World::new(Data::Both);
+    world.trained("run", &["train.epochs=1"]);
+    let run = world.path("run");
+    let end = newest(&run);
+    let part = |part: &str, step| run.join(format!("checkpoints/{part}-{step}.bpk"));
+    for name in ["model", "optimizer", "scheduler"] {
+        std::fs::rename(part(name, end), part(name, end - 1)).expect("a file of the run");
+    }
+    let embeddings = LinearConfig::new(1, 1).init(&Device::flex());
+    let muse = EarlierMuse {
+        text: EarlierText { embeddings },
+    };
+    let model = part("model", end - 1);
+    std::fs::remove_file(&model).expect("the weights");
+    Earlier { muse }.into_record().save(model).expect("a disk");
+    world.write(
+        &format!("run/checkpoints/losses-{}.toml", end - 1),
+        "seconds = 0.1\n[total]\ncount = 1\nsum = 0.5\n[[parts]]\ncount = 1\nsum = 0.5\n",
+    );
+    let mut resumed = world.train("run", &["train.epochs=1"]);
+    resumed.arg("--resume");
+    let error = failed(&mut resumed);
+    let again = format!("--init {} --out NEW", run.join("best.muse").display());
+    assert!(error.contains("of an earlier version"), "{error}");
+    assert!(error.contains(&again), "{error}");
+    std::fs::remove_file(run.join("best.muse")).expect("the best model");
+    let error = failed(&mut resumed);
+    assert!(error.contains("begin anew with another --out"), "{error}");
 }
 
 /// The files of a run, as far as it has any, and their lengths.

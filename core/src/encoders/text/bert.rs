@@ -10,7 +10,8 @@ use burn::nn::{
 };
 use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Int, Tensor};
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::layers::attention::{SelfAttention, hide_padding};
@@ -21,6 +22,8 @@ use crate::weights::{Problem, StateDict, WeightsError, load};
 
 /// Sizes of a BERT, under the names of a Hugging Face `config.json`. Fields that the encoder does not need are ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+// Only the functions behind the two traits: another network's file must not be read as a BERT's.
+#[serde(remote = "Self")]
 pub struct BertConfig {
     /// Number of word pieces.
     pub vocab_size: usize,
@@ -47,16 +50,20 @@ pub struct BertConfig {
     pub attention_probs_dropout_prob: f64,
 }
 
-impl BertConfig {
-    /// From the fields of a Hugging Face `config.json`.
-    ///
-    /// # Errors
-    ///
-    /// When a size is missing, or a field asks for another arithmetic than [`Bert`]'s.
-    pub(super) fn from_fields(fields: Map<String, Value>) -> Result<Self, String> {
+impl Serialize for BertConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+/// Of a `config.json`; refused where a field asks for another arithmetic than [`Bert`]'s.
+impl<'de> Deserialize<'de> for BertConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fields = Map::<String, Value>::deserialize(deserializer)?;
         // The first value is what the field's absence means.
         for (field, supported) in [
-            ("hidden_act", &[json!("gelu"), json!("gelu_python")][..]),
+            ("model_type", &[json!("bert")][..]),
+            ("hidden_act", &[json!("gelu"), json!("gelu_python")]),
             ("position_embedding_type", &[json!("absolute")]),
             ("is_decoder", &[json!(false)]),
             ("add_cross_attention", &[json!(false)]),
@@ -64,15 +71,17 @@ impl BertConfig {
         ] {
             let found = fields.get(field).filter(|value| !value.is_null());
             if let Some(found) = found.filter(|found| !supported.contains(found)) {
-                return Err(format!(
+                return Err(D::Error::custom(format!(
                     "{field} is {found}, with which the encoder computes something else; only {} is supported",
                     supported[0]
-                ));
+                )));
             }
         }
-        serde_json::from_value(Value::Object(fields)).map_err(|error| error.to_string())
+        Self::deserialize(Value::Object(fields)).map_err(D::Error::custom)
     }
+}
 
+impl BertConfig {
     /// Checks the sizes, which may come from a damaged or hostile file.
     ///
     /// # Errors

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 
 /// A BERT's `config.json` with another value for one field.
-fn read(field: &str, value: Value) -> Result<TextEncoderConfig, serde_json::Error> {
+fn fields(field: &str, value: Value) -> Value {
     let mut fields = json!({
         "model_type": "bert",
         "hidden_act": "gelu",
@@ -18,7 +18,11 @@ fn read(field: &str, value: Value) -> Result<TextEncoderConfig, serde_json::Erro
         "architectures": ["BertModel"],
     });
     fields[field] = value;
-    serde_json::from_value(fields)
+    fields
+}
+
+fn read(field: &str, value: Value) -> Result<TextEncoderConfig, serde_json::Error> {
+    serde_json::from_value(fields(field, value))
 }
 
 #[test]
@@ -37,6 +41,8 @@ fn another_network_is_not_read_as_a_bert() {
         assert!(error.contains(field), "{error}");
         assert!(error.contains(&value.to_string()), "{error}");
         assert!(error.contains("supported"), "{error}");
+        let error = serde_json::from_value::<BertConfig>(fields(field, value)).expect_err(field);
+        assert!(error.to_string().contains(field), "{error}");
     }
     let error = read("vocab_size", json!("many"))
         .expect_err("no size")

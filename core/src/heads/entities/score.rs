@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::heads::score::{Counter, Mean, Metrics, Prf, Table, mean, rows};
-
-/// What the head is called among losses and scores.
-pub const NAME: &str = "entities";
+use crate::objective::Part;
 
 /// An entity: its type and its words.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -74,7 +72,7 @@ impl EntityScores {
         let types = tags.iter().filter_map(|tag| tag.strip_prefix("B-"));
         let types = types.map(|kind| (kind, self.per_type.get(kind).map_or(0.0, |prf| prf.f1)));
         Metrics {
-            head: NAME,
+            head: Part::Entities,
             values: (all.into_iter().chain(types))
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
@@ -89,7 +87,7 @@ impl EntityScores {
         rows.push(self.macro_.row("macro avg", self.micro.gold));
         rows.push(self.weighted.row("weighted avg", self.micro.gold));
         Table {
-            head: NAME,
+            head: Part::Entities,
             rows,
             further: Vec::new(),
             samples: 0,

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::heads::score::{Counter, Metrics, Prf, Table, mean, rows};
-
-/// What the head is called among losses and scores.
-pub const NAME: &str = "sentiment";
+use crate::objective::Part;
 
 /// Scores of a classifier.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -32,7 +30,7 @@ impl SentimentScores {
             ("weighted F1", self.weighted_f1),
         ];
         Metrics {
-            head: NAME,
+            head: Part::Sentiment,
             values: values.map(|(name, value)| (name.to_owned(), value)).into(),
             selection: self.accuracy,
         }
@@ -41,7 +39,7 @@ impl SentimentScores {
     /// A table of the classes.
     pub fn table(&self) -> Table {
         Table {
-            head: NAME,
+            head: Part::Sentiment,
             rows: rows(&self.per_class),
             further: vec![
                 ("accuracy", self.accuracy),

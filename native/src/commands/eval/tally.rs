@@ -161,7 +161,7 @@ impl Report {
 
 /// Scores in per cent.
 fn write_table(out: &mut impl Write, table: &Table) -> io::Result<()> {
-    let title = table.head;
+    let title = table.head.name();
     let named = |row: &Row| plain(&row.name).into_owned();
     let names = table.rows.iter().map(|row| named(row).chars().count());
     let width = names.chain([title.len(), 12]).max().unwrap_or(0);

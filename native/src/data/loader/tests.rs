@@ -266,3 +266,11 @@ fn dropping_waits_for_running_jobs_only() {
         assert!(start.elapsed() < Duration::from_secs(5));
     });
 }
+
+#[test]
+fn a_job_has_all_of_the_machine() {
+    let jobs = ordered(vec![(); 4], 2, 2, |()| Ok(rayon::current_thread_index())).unwrap();
+    for index in jobs {
+        assert_eq!(index.unwrap(), None, "in a pool of its own");
+    }
+}

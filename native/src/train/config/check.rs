@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::ops::RangeBounds;
 
-use anyhow::ensure;
+use anyhow::{anyhow, ensure};
+use muse_core::validate::{ConfigError, dropout};
 
 use super::{DataSection, LossWeights, Rates, TrainConfig, TrainSection};
 
@@ -13,11 +14,17 @@ const MOST_VIEWS: u32 = 100;
 impl TrainConfig {
     pub(super) fn check(&self) -> anyhow::Result<()> {
         self.train.check()?;
+        self.check_dropouts().map_err(said)?;
         self.check_exchange()?;
         self.train.rates.check()?;
         self.train.weights.check()?;
         self.check_decoders()?;
         self.data.check()
+    }
+
+    fn check_dropouts(&self) -> Result<(), ConfigError> {
+        dropout("model.image.dropout", self.model.image.dropout)?;
+        dropout("model.fusion_dropout", self.model.fusion_dropout)
     }
 
     fn check_exchange(&self) -> anyhow::Result<()> {
@@ -26,7 +33,7 @@ impl TrainConfig {
         };
         exchange
             .validate()
-            .map_err(|error| error.within("model.exchange"))?;
+            .map_err(|error| said(error.within("model.exchange")))?;
         let (first, last) = (exchange.first_layer, exchange.last_layer);
         ensure!(
             exchange.layers == 0 || (first <= last && last < exchange.layers),
@@ -118,6 +125,11 @@ impl DataSection {
         }
         Ok(())
     }
+}
+
+/// In the words of the other settings' errors.
+fn said(error: ConfigError) -> anyhow::Error {
+    anyhow!("{} {}", error.setting, error.problem)
 }
 
 fn all_within(

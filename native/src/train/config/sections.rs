@@ -6,7 +6,7 @@ use muse_core::decoders::generator::PixelCnnConfig;
 use muse_core::encoders::image::CnnKind;
 use muse_core::encoders::text::TextEncoderConfig;
 use muse_core::exchange::ExchangeConfig;
-use muse_core::{decoders, heads};
+use muse_core::objective::Part;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Source;
@@ -215,14 +215,13 @@ pub struct LossWeights {
 }
 
 impl LossWeights {
-    /// The weight of the part that is called so.
-    pub fn of(&self, part: &str) -> f64 {
+    /// The weight of a part.
+    pub fn of(&self, part: Part) -> f64 {
         match part {
-            heads::entities::NAME => self.entities,
-            heads::sentiment::NAME => self.sentiment,
-            decoders::CAPTIONING => self.captioning,
-            decoders::GENERATION => self.generation,
-            other => unreachable!("{other} is no part of the objective"),
+            Part::Entities => self.entities,
+            Part::Sentiment => self.sentiment,
+            Part::Captioning => self.captioning,
+            Part::Generation => self.generation,
         }
     }
 }

@@ -1,0 +1,34 @@
+//! The parts of the objective `L = L_task + α·L_it + β·L_ti` (arXiv:2309.02190).
+
+/// A part, in the order in which they are told: of L_task the heads, then the decoders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The entity head's.
+    Entities,
+    /// The sentiment head's.
+    Sentiment,
+    /// L_it, the captioner's.
+    Captioning,
+    /// L_ti, the image generator's.
+    Generation,
+}
+
+impl Part {
+    /// All of them, in order.
+    pub const ALL: [Self; 4] = [
+        Self::Entities,
+        Self::Sentiment,
+        Self::Captioning,
+        Self::Generation,
+    ];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Entities => "entities",
+            Self::Sentiment => "sentiment",
+            Self::Captioning => "captioning",
+            Self::Generation => "generation",
+        }
+    }
+}
