@@ -76,7 +76,7 @@ impl<'de> Deserialize<'de> for TextEncoderConfig {
                 )));
             }
         }
-        BertConfig::deserialize(Value::Object(fields))
+        BertConfig::try_from(fields)
             .map(Self::Bert)
             .map_err(D::Error::custom)
     }

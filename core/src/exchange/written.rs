@@ -121,7 +121,7 @@ mod tests {
     fn each_key_has_its_own_values() {
         for (written, said) in [
             (r#","rule":"swap""#, "`add` or `replace`"),
-            (r#","rule":true"#, "`true`"),
+            (r#","rule":true"#, "expected"),
             (r#","replace_only":"add""#, "expected a boolean"),
             (r#","replace_only":false,"rule":"add""#, "told twice"),
             (r#","rules":"add""#, "unknown field `rules`"),

@@ -10,8 +10,8 @@ use burn::nn::{
 };
 use burn::tensor::activation::gelu;
 use burn::tensor::{Device, Int, Tensor};
-use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::layers::attention::{SelfAttention, hide_padding};
@@ -22,8 +22,7 @@ use crate::weights::{Problem, StateDict, WeightsError, load};
 
 /// Sizes of a BERT, under the names of a Hugging Face `config.json`. Fields that the encoder does not need are ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-// Only the functions behind the two traits: another network's file must not be read as a BERT's.
-#[serde(remote = "Self")]
+#[serde(try_from = "Map<String, Value>")]
 pub struct BertConfig {
     /// Number of word pieces.
     pub vocab_size: usize,
@@ -40,26 +39,18 @@ pub struct BertConfig {
     /// Number of segments.
     pub type_vocab_size: usize,
     /// Epsilon of the layer normalisations.
-    #[serde(default = "bert_eps")]
     pub layer_norm_eps: f64,
     /// Dropout after embeddings and sub-layers, in training.
-    #[serde(default = "tenth")]
     pub hidden_dropout_prob: f64,
     /// Dropout of the attention weights, in training.
-    #[serde(default = "tenth")]
     pub attention_probs_dropout_prob: f64,
 }
 
-impl Serialize for BertConfig {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
-    }
-}
+/// Of a `config.json`; refused where a size is missing, or a field asks for another arithmetic than [`Bert`]'s.
+impl TryFrom<Map<String, Value>> for BertConfig {
+    type Error = String;
 
-/// Of a `config.json`; refused where a field asks for another arithmetic than [`Bert`]'s.
-impl<'de> Deserialize<'de> for BertConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let fields = Map::<String, Value>::deserialize(deserializer)?;
+    fn try_from(fields: Map<String, Value>) -> Result<Self, String> {
         // The first value is what the field's absence means.
         for (field, supported) in [
             ("model_type", &[json!("bert")][..]),
@@ -71,13 +62,40 @@ impl<'de> Deserialize<'de> for BertConfig {
         ] {
             let found = fields.get(field).filter(|value| !value.is_null());
             if let Some(found) = found.filter(|found| !supported.contains(found)) {
-                return Err(D::Error::custom(format!(
+                return Err(format!(
                     "{field} is {found}, with which the encoder computes something else; only {} is supported",
                     supported[0]
-                )));
+                ));
             }
         }
-        Self::deserialize(Value::Object(fields)).map_err(D::Error::custom)
+        let size = |name| read(&fields, name, None);
+        let number = |name, default| read(&fields, name, Some(default));
+        Ok(Self {
+            vocab_size: size("vocab_size")?,
+            hidden_size: size("hidden_size")?,
+            num_hidden_layers: size("num_hidden_layers")?,
+            num_attention_heads: size("num_attention_heads")?,
+            intermediate_size: size("intermediate_size")?,
+            max_position_embeddings: size("max_position_embeddings")?,
+            type_vocab_size: size("type_vocab_size")?,
+            layer_norm_eps: number("layer_norm_eps", 1e-12)?,
+            hidden_dropout_prob: number("hidden_dropout_prob", 0.1)?,
+            attention_probs_dropout_prob: number("attention_probs_dropout_prob", 0.1)?,
+        })
+    }
+}
+
+/// A field's value, or the default where there is no such field.
+fn read<T: DeserializeOwned>(
+    fields: &Map<String, Value>,
+    name: &str,
+    default: Option<T>,
+) -> Result<T, String> {
+    match fields.get(name) {
+        Some(value) => {
+            serde_json::from_value(value.clone()).map_err(|error| format!("{name}: {error}"))
+        }
+        None => default.ok_or_else(|| format!("missing field `{name}`")),
     }
 }
 
@@ -109,14 +127,6 @@ impl BertConfig {
             self.attention_probs_dropout_prob,
         )
     }
-}
-
-fn bert_eps() -> f64 {
-    1e-12
-}
-
-fn tenth() -> f64 {
-    0.1
 }
 
 /// A BERT without its pooler.
