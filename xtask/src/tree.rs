@@ -13,7 +13,7 @@ const FILE_LIMIT: u64 = MIB;
 const MODEL_LIMIT: u64 = 40_000_000;
 
 /// Folders of the users of a machine.
-const HOMES: [&str; 3] = ["/home/", "/Users/", "/root/"];
+const HOMES: [&str; 3] = ["home", "Users", "root"];
 
 /// Checks every file that git has or would add; lists all faults before it fails.
 pub(crate) fn check(root: &Path) -> Result<()> {
@@ -85,10 +85,12 @@ fn path_faults(name: &str, bytes: &[u8], root: &str) -> Vec<String> {
     if bytes.contains(&0) {
         return Vec::new();
     }
+    let mut folders = HOMES.map(|home| format!("/{home}/")).to_vec();
+    folders.push(format!("{root}/"));
     let text = String::from_utf8_lossy(bytes);
     text.lines()
         .enumerate()
-        .filter(|(_, line)| has(line, &format!("{root}/")) || HOMES.iter().any(|h| has(line, h)))
+        .filter(|(_, line)| folders.iter().any(|folder| has(line, folder)))
         .map(|(i, _)| format!("{name}:{}: an absolute path of somebody's machine", i + 1))
         .collect()
 }
