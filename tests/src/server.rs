@@ -63,17 +63,13 @@ impl Server {
         let address = listener.local_addr()?;
         let prefix = options.prefix.trim_end_matches('/').to_owned();
         let shared = Arc::new(Shared {
-            prefix: prefix.clone(),
+            prefix,
             headers: options.headers,
             answers: Mutex::default(),
             log: Mutex::default(),
         });
-        let router = match prefix.as_str() {
-            "" => files,
-            prefix => Router::new().nest(prefix, files),
-        };
         let state = Arc::clone(&shared);
-        let router = router.layer(middleware::from_fn_with_state(state, answer::respond));
+        let router = files.layer(middleware::from_fn_with_state(state, answer::respond));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;

@@ -48,12 +48,18 @@ pub(super) async fn respond(
     let readable = matches!(method, Method::GET | Method::HEAD);
     let mut response = match answer.body.take() {
         Some(bytes) if readable => given(&path, bytes),
-        // Relative addresses need the slash.
-        _ if path == shared.prefix => {
-            let place = [(header::LOCATION, format!("{path}/"))];
-            (StatusCode::MOVED_PERMANENTLY, place).into_response()
-        }
-        _ => next.run(request).await,
+        _ => match path.strip_prefix(&shared.prefix) {
+            // Relative addresses need the slash.
+            Some("") => {
+                let place = [(header::LOCATION, format!("{path}/"))];
+                (StatusCode::MOVED_PERMANENTLY, place).into_response()
+            }
+            Some(below) if below.starts_with('/') => {
+                *request.uri_mut() = below.parse().expect("a part of an address");
+                next.run(request).await
+            }
+            _ => StatusCode::NOT_FOUND.into_response(),
+        },
     };
     if let Some(status) = answer.status {
         *response.status_mut() = StatusCode::from_u16(status).expect("a status of HTTP");

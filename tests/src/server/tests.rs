@@ -126,13 +126,19 @@ fn a_prefix_hides_everything_else() {
     };
     let server = Server::start(&folder, options).unwrap();
     assert!(server.url("m.wasm").ends_with("/some/where/m.wasm"));
-    assert_eq!(get(&server, "/some/where/m.wasm").status, 200);
+    for path in ["m.wasm", "", "sub/", "a%20b.js?v=1"] {
+        assert_eq!(
+            get(&server, &format!("/some/where/{path}")).status,
+            200,
+            "{path}"
+        );
+    }
     assert_eq!(get(&server, "/m.wasm").status, 404);
     assert_eq!(get(&server, "/some/wherever/m.wasm").status, 404);
     let bare = get(&server, "/some/where");
     assert_eq!(bare.status, 301);
     assert!(bare.headers.contains("location: /some/where/\r\n"));
-    assert_eq!(server.requests()[1].path, "/m.wasm");
+    assert_eq!(server.requests()[4].path, "/m.wasm");
     assert_eq!(server.count("/m.wasm"), 1);
     server.clear_requests();
     assert_eq!(server.requests(), []);
