@@ -26,8 +26,11 @@ use tower_http::{
     set_header::SetResponseHeaderLayer,
 };
 
-/// A marker of the lines in index.html that are for trunk alone.
-pub const FOR_TRUNK: &str = "data-trunk";
+/// The page as browsers get it: index.html without the lines that are for trunk alone.
+pub fn without_trunks(index: &str) -> String {
+    let lines = index.split_inclusive('\n');
+    lines.filter(|line| !line.contains("data-trunk")).collect()
+}
 
 /// What the page is made of.
 const FOLDERS: [&str; 3] = ["core", "models", "web"];
@@ -217,8 +220,7 @@ async fn index(State(page): State<Arc<Page>>) -> Result<Html<String>, (StatusCod
         let fault = format!("cannot read {}: {error}", place.display());
         (StatusCode::INTERNAL_SERVER_ERROR, fault)
     })?;
-    let lines = text.split_inclusive('\n');
-    let mut text: String = lines.filter(|line| !line.contains(FOR_TRUNK)).collect();
+    let mut text = without_trunks(&text);
     if !page.webgpu.load(Ordering::Relaxed) {
         text = text.replace("<option value=\"cpu\">", "<option value=\"cpu\" selected>");
     }

@@ -9,8 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-
-use xtask::preview::FOR_TRUNK;
+use xtask::preview::without_trunks;
 
 use crate::{
     command,
@@ -33,7 +32,7 @@ pub(crate) fn build(project: &Project, build: Build, out: &Path) -> Result<()> {
     let new = New::beside(out)?;
     let (root, dist) = (&project.root, &new.path());
     let index = read(&root.join("index.html"))?;
-    write(&dist.join("index.html"), &without(&index, FOR_TRUNK))?;
+    write(&dist.join("index.html"), &without_trunks(&index))?;
     copy(&root.join("web/page"), &dist.join("page"))?;
     // What is named by its place, and not by its content.
     for name in ["sw.js", "manifest.json", "icon.svg", "samples"] {
@@ -159,12 +158,6 @@ fn with_reload(index: &str, trunks: &str) -> String {
             "</body>",
             &format!("<script nonce=\"trunk\">{script}</script></body>"),
         )
-}
-
-/// A text without the lines that hold `word`.
-fn without(text: &str, word: &str) -> String {
-    let lines = text.split_inclusive('\n');
-    lines.filter(|line| !line.contains(word)).collect()
 }
 
 /// The folders of scripts, which are named by their content, and how index.html names them.
