@@ -1,21 +1,19 @@
 //! The WebAssembly modules: one for the CPU, one for WebGPU.
 
 use std::{
-    fs,
-    io::Write,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
+use fs_err as fs;
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::{
     command::{self, cargo},
     new::New,
     progress,
-    project::{self, Project, files, read, write},
+    project::{self, Project, files},
     tools,
 };
 
@@ -81,11 +79,11 @@ pub(crate) fn build(
 ) -> Result<PathBuf> {
     let folder = place(project, name, build);
     let made_of = sources(&project.root)?;
-    if read(&folder.join(".sources")).is_ok_and(|known| known == made_of) {
+    if fs::read_to_string(folder.join(".sources")).is_ok_and(|known| known == made_of) {
         return Ok(folder);
     }
     let wasm = compile(project, name, build, stopped)?;
-    let new = New::beside(&folder)?;
+    let new = New::beside(project, &folder)?;
     Bindgen::new()
         .input_path(wasm)
         .web(true)?
@@ -94,12 +92,12 @@ pub(crate) fn build(
         .generate(new.path())
         .context("wasm-bindgen")?;
     if build == Build::Shipped {
-        optimise(project, &new.path())?;
-        tools::minify(project, &new.path())?;
+        optimise(project, new.path())?;
+        tools::minify(project, new.path())?;
     }
     // What was changed meanwhile may be in it, or not.
     if sources(&project.root)? == made_of {
-        write(&new.path().join(".sources"), &made_of)?;
+        fs::write(new.path().join(".sources"), &made_of)?;
     }
     new.replace()?;
     Ok(folder)
@@ -112,32 +110,21 @@ pub(crate) fn place(project: &Project, name: &str, build: Build) -> PathBuf {
     site.join(format!("{name}-{profile}"))
 }
 
-/// A hash of all that a module is made of; where the checkout lies is no matter.
+/// What tells apart all that a module is made of; where the checkout lies is no matter.
 fn sources(root: &Path) -> Result<String> {
-    let mut hash = Sha256::new();
-    hash.update(command::output("rustc", &["-vV"]).context("rustc does not run")?);
+    let mut names = Vec::new();
     for source in SOURCES {
-        let place = root.join(source);
-        let names = match place.is_dir() {
-            true => files(&place)?,
-            false => vec![String::new()],
-        };
-        for name in names {
-            // What the browser gets beside the module is no part of it.
-            if source == "web" && (name.starts_with("js/") || name.starts_with("page/")) {
-                continue;
-            }
-            let path = if name.is_empty() {
-                place.clone()
-            } else {
-                place.join(&name)
-            };
-            let bytes = fs::read(&path).with_context(|| format!("cannot read {source}/{name}"))?;
-            write!(hash, "\n{source}/{name} {}\n", bytes.len())?;
-            hash.update(bytes);
+        if root.join(source).is_dir() {
+            let below = files(&root.join(source))?.into_iter();
+            names.extend(below.map(|name| format!("{source}/{name}")));
+        } else {
+            names.push(source.to_owned());
         }
     }
-    Ok(format!("{:x}", hash.finalize()))
+    // What the browser gets beside the module is no part of it.
+    names.retain(|name| !name.starts_with("web/js/") && !name.starts_with("web/page/"));
+    let rustc = command::output("rustc", &["-vV"]).context("rustc does not run")?;
+    Ok(rustc + &project::hash(root, &names)?)
 }
 
 fn compile(

@@ -1,93 +1,98 @@
 //! Folders that are there whole or not at all.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
-use tempfile::TempDir;
+use fs_err as fs;
 
-/// A folder that is being filled, and then takes the place of another, whole or not at all.
+use crate::project::Project;
+
+/// A folder that is being filled, and then takes the place of another.
 pub(crate) struct New {
     out: PathBuf,
-    temporary: TempDir,
-    /// Holds off others that fill a folder beside it.
+    /// Beside `out`, so on the same file system; gone when we are.
+    new: PathBuf,
+    /// Holds off others that fill a folder.
     _lock: File,
 }
 
-/// The prefix of our temporary folders, which a killed run leaves behind.
-const TEMPORARY: &str = ".muse-web-";
-
 impl New {
-    /// On the same file system as `out`, whose place it is to take.
-    pub(crate) fn beside(out: &Path) -> Result<Self> {
-        let parent = out.parent().context("not a folder of its own")?;
-        fs::create_dir_all(parent)
-            .with_context(|| format!("cannot create {}", parent.display()))?;
-        let lock = File::create(parent.join(".muse-web-lock"))
-            .with_context(|| format!("cannot write to {}", parent.display()))?;
+    pub(crate) fn beside(project: &Project, out: &Path) -> Result<Self> {
+        let name = out.file_name().context("not a folder of its own")?;
+        let lock = File::create(project.target.join(".muse-web-lock"))?;
         if lock.try_lock().is_err() {
             eprintln!("waiting for another build");
             lock.lock()?;
         }
-        for entry in parent.read_dir()? {
-            let entry = entry?;
-            let ours = entry.file_name().to_string_lossy().starts_with(TEMPORARY);
-            if ours && entry.path().is_dir() {
-                fs::remove_dir_all(entry.path())?;
-            }
-        }
-        let temporary = tempfile::Builder::new()
-            .prefix(TEMPORARY)
-            .tempdir_in(parent)
-            .with_context(|| format!("cannot write to {}", parent.display()))?;
         let new = Self {
+            new: out.with_file_name(format!(".{}.new", name.display())),
             out: out.to_owned(),
-            temporary,
             _lock: lock,
         };
-        // The temporary folder is for its owner's eyes only; what lies in it is not.
-        fs::create_dir(new.path())?;
+        // A killed run left it behind.
+        remove(&new.new)?;
+        fs::create_dir_all(&new.new)?;
         Ok(new)
     }
 
-    pub(crate) fn path(&self) -> PathBuf {
-        self.temporary.path().join("new")
+    pub(crate) fn path(&self) -> &Path {
+        &self.new
     }
 
     pub(crate) fn replace(self) -> Result<()> {
         let out = &self.out;
+        let old = self.new.with_extension("old");
+        remove(&old)?;
         if out.exists() {
-            fs::rename(out, self.temporary.path().join("old"))
-                .with_context(|| format!("cannot replace {}", out.display()))?;
+            fs::rename(out, &old)?;
         }
-        fs::rename(self.path(), out).with_context(|| format!("cannot write {}", out.display()))
+        fs::rename(&self.new, out)?;
+        remove(&old)
     }
+}
+
+impl Drop for New {
+    fn drop(&mut self) {
+        let _ = remove(&self.new);
+    }
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::project::{files, write};
+    use crate::project::files;
 
     #[test]
     fn a_folder_is_replaced_whole() {
-        let parent = tempfile::tempdir().unwrap();
-        let out = parent.path().join("some/out");
+        let folder = tempfile::tempdir().unwrap();
+        let (root, target) = (folder.path().join("root"), folder.path().to_owned());
+        let out = root.join("some/out");
+        let project = Project { root, target };
         for file in ["first", "second"] {
-            // What a killed run leaves behind goes.
-            {
-                let killed = New::beside(&out).unwrap();
-                write(&killed.path().join("half"), "ha").unwrap();
-                let _ = killed.temporary.keep();
-            }
-            let new = New::beside(&out).unwrap();
-            write(&new.path().join(file), file).unwrap();
+            let new = New::beside(&project, &out).unwrap();
+            fs::write(new.path().join("half"), "ha").unwrap();
+            // A killed run leaves it behind.
+            let (path, left) = (new.path().to_owned(), folder.path().join("left"));
+            fs::rename(&path, &left).unwrap();
+            drop(new);
+            fs::rename(left, &path).unwrap();
+
+            let new = New::beside(&project, &out).unwrap();
+            fs::write(new.path().join(file), file).unwrap();
             new.replace().unwrap();
             assert_eq!(files(&out).unwrap(), [file]);
             let beside = out.parent().unwrap().read_dir().unwrap();
-            assert_eq!(beside.count(), 2, "it and the lock");
+            assert_eq!(beside.count(), 1, "it alone");
         }
     }
 }

@@ -21,10 +21,7 @@ use axum::{
 };
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
-use tower_http::{
-    services::{ServeDir, ServeFile},
-    set_header::SetResponseHeaderLayer,
-};
+use tower_http::{services::ServeDir, set_header::SetResponseHeaderLayer};
 
 /// The page as browsers get it: index.html without the lines that are for trunk alone.
 pub fn without_trunks(index: &str) -> String {
@@ -105,15 +102,10 @@ impl Preview {
             .route("/precache.json", get(async || StatusCode::NO_CONTENT))
             .nest_service("/models", folder("models"))
             .nest_service("/page", folder("web/page"))
-            .nest_service("/samples", folder("web/page/samples"))
             .nest_service("/muse-web/cpu", ServeDir::new(cpu))
             .nest_service("/muse-web/webgpu", ServeDir::new(webgpu))
             .nest_service("/muse-web", folder("web/js"))
-            .route_service("/icon.svg", ServeFile::new(root.join("web/page/icon.svg")))
-            .route_service(
-                "/manifest.json",
-                ServeFile::new(root.join("web/page/manifest.json")),
-            )
+            .fallback_service(folder("web/page"))
             .with_state(Arc::clone(&page));
         let fresh = HeaderValue::from_static("no-store");
         let router = router.layer(SetResponseHeaderLayer::overriding(

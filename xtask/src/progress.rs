@@ -93,8 +93,12 @@ fn far((done, all, now): &Units, elapsed: Duration) -> String {
         0..15 => String::new(),
         _ => format!(", about {} min left", left.ceil().max(1.0)),
     };
-    let (minutes, seconds) = (elapsed.as_secs() / 60, elapsed.as_secs() % 60);
-    format!("{done} of {all} crates, {minutes}:{seconds:02}{left}: {now}")
+    format!("{done} of {all} crates, {}{left}: {now}", clock(elapsed))
+}
+
+/// As minutes and seconds.
+pub(crate) fn clock(time: Duration) -> String {
+    format!("{}:{:02}", time.as_secs() / 60, time.as_secs() % 60)
 }
 
 #[cfg(test)]

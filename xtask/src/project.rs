@@ -1,11 +1,11 @@
 //! Where things lie.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use fs_err as fs;
+use sha2::{Digest, Sha256};
+use walkdir::{DirEntry, WalkDir};
 
 /// The checkout and the folder that cargo builds into, both absolute.
 #[derive(Clone)]
@@ -44,25 +44,30 @@ pub(crate) fn on_ci() -> bool {
 
 /// All files below `folder`, relative to it, with slashes, sorted; those that begin with a dot are editors' and not ours.
 pub(crate) fn files(folder: &Path) -> Result<Vec<String>> {
+    let visible = |entry: &DirEntry| {
+        entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
+    };
     let mut found = Vec::new();
-    let entries = folder
-        .read_dir()
-        .with_context(|| format!("cannot read {}", folder.display()))?;
-    for entry in entries {
+    for entry in WalkDir::new(folder).into_iter().filter_entry(visible) {
         let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') {
-            continue;
-        }
-        if entry.path().is_dir() {
-            let below = files(&entry.path())?;
-            found.extend(below.into_iter().map(|file| format!("{name}/{file}")));
-        } else {
-            found.push(name);
+        if !entry.file_type().is_dir() {
+            let name = entry.path().strip_prefix(folder)?.to_string_lossy();
+            found.push(name.replace('\\', "/"));
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// A hash of files and of their names below `root`.
+pub(crate) fn hash(root: &Path, names: &[String]) -> Result<String> {
+    let mut hash = Sha256::new();
+    for name in names {
+        let bytes = fs::read(root.join(name))?;
+        hash.update(format!("{name} {}\n", bytes.len()));
+        hash.update(bytes);
+    }
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 /// Copies all files below a folder; those that begin with a dot stay behind.
@@ -74,17 +79,7 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 pub(crate) fn copy_file(from: &Path, to: &Path) -> Result<()> {
-    let parent = to.parent().context("a file lies in a folder")?;
-    fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-    fs::copy(from, to)
-        .map(drop)
-        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
-}
-
-pub(crate) fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    fs::create_dir_all(to.parent().context("a file lies in a folder")?)?;
+    fs::copy(from, to)?;
+    Ok(())
 }

@@ -1,21 +1,20 @@
 //! `cargo xtask build-web` and `package`: the page as a static folder, and the folder that npm publishes.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use fs_err as fs;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use xtask::preview::without_trunks;
 
 use crate::{
     command,
     modules::{self, Build, MODULES},
     new::New,
-    project::{Project, copy, copy_file, files, read, write},
+    project::{self, Project, copy, copy_file, files},
     tools,
     weights::sha256_of,
 };
@@ -29,10 +28,10 @@ pub(crate) fn places(project: &Project) -> (PathBuf, PathBuf) {
 /// Puts the page into `out`, whole or not at all.
 pub(crate) fn build(project: &Project, build: Build, out: &Path) -> Result<()> {
     let modules = modules(project, build)?;
-    let new = New::beside(out)?;
-    let (root, dist) = (&project.root, &new.path());
-    let index = read(&root.join("index.html"))?;
-    write(&dist.join("index.html"), &without_trunks(&index))?;
+    let new = New::beside(project, out)?;
+    let (root, dist) = (&project.root, new.path());
+    let index = fs::read_to_string(root.join("index.html"))?;
+    fs::write(dist.join("index.html"), without_trunks(&index))?;
     copy(&root.join("web/page"), &dist.join("page"))?;
     // What is named by its place, and not by its content.
     for name in ["sw.js", "manifest.json", "icon.svg", "samples"] {
@@ -55,8 +54,8 @@ pub(crate) fn build(project: &Project, build: Build, out: &Path) -> Result<()> {
 /// Puts the npm package into `out`, whole or not at all.
 pub(crate) fn package(project: &Project, out: &Path) -> Result<()> {
     let modules = modules(project, Build::Shipped)?;
-    let new = New::beside(out)?;
-    let (root, folder) = (&project.root, &new.path());
+    let new = New::beside(project, out)?;
+    let (root, folder) = (&project.root, new.path());
     copy_scripts(root, folder)?;
     for name in ["package.json", "README.md"] {
         copy_file(&root.join("web/js").join(name), &folder.join(name))?;
@@ -108,7 +107,7 @@ pub(crate) fn models(root: &Path) -> Result<Value> {
             continue;
         };
         let place = folder.join(&file);
-        let line = read(&folder.join(format!("{file}.sha256")))?;
+        let line = fs::read_to_string(folder.join(format!("{file}.sha256")))?;
         let sha256 = line.split_whitespace().next().unwrap_or_default();
         ensure!(
             sha256_of(&place)?.as_deref() == Some(sha256),
@@ -126,7 +125,10 @@ pub(crate) fn models(root: &Path) -> Result<Value> {
 
 fn copy_models(root: &Path, to: &Path) -> Result<()> {
     copy(&root.join("models"), to)?;
-    write(&to.join("models.json"), &format!("{}\n", models(root)?))
+    Ok(fs::write(
+        to.join("models.json"),
+        format!("{}\n", models(root)?),
+    )?)
 }
 
 /// As trunk's hook: fills the folder that trunk is about to serve. Of what trunk put there only the script stays that reloads
@@ -137,13 +139,14 @@ pub(crate) fn for_trunk(project: &Project) -> Result<()> {
     let staging = PathBuf::from(given("TRUNK_STAGING_DIR")?);
     let shipped = given("TRUNK_PROFILE")? == "release";
     let place = staging.join("index.html");
-    let trunks = read(&place)?;
+    let trunks = fs::read_to_string(&place)?;
     build(
         project,
         if shipped { Build::Shipped } else { Build::Dev },
         &staging,
     )?;
-    write(&place, &with_reload(&read(&place)?, &trunks))
+    let ours = fs::read_to_string(&place)?;
+    Ok(fs::write(&place, with_reload(&ours, &trunks))?)
 }
 
 /// `index` with the script that `trunks` ends with, if there is one.
@@ -168,7 +171,7 @@ const FOLDERS: [(&str, &str, &str); 2] =
 /// kept of one version with another; and the whole page a version, which it and its service worker know.
 fn write_names(dist: &Path) -> Result<()> {
     let place = dist.join("index.html");
-    let mut index = read(&place)?;
+    let mut index = fs::read_to_string(&place)?;
     for (before, folder, after) in FOLDERS {
         let named = format!("{folder}-{}", &hash(&dist.join(folder))?[..10]);
         fs::rename(dist.join(folder), dist.join(&named))?;
@@ -176,7 +179,7 @@ fn write_names(dist: &Path) -> Result<()> {
         ensure!(index.contains(&plain), "index.html does not name {folder}");
         index = index.replace(&plain, &format!("{before}{named}{after}"));
     }
-    write(&place, &index)?;
+    fs::write(&place, &index)?;
     let version = &hash(dist)?[..16];
     // The service worker keeps these; the element is for embedders, the page never asks for it.
     let mut entries = Vec::new();
@@ -187,22 +190,16 @@ fn write_names(dist: &Path) -> Result<()> {
         }
     }
     let precache = json!({ "version": version, "files": entries });
-    write(&dist.join("precache.json"), &format!("{precache}\n"))?;
+    fs::write(dist.join("precache.json"), format!("{precache}\n"))?;
     let unnamed = "data-version=\"\"";
     ensure!(index.contains(unnamed), "index.html has no {unnamed}");
     let versioned = format!("data-version=\"{version}\"");
-    write(&place, &index.replace(unnamed, &versioned))
+    Ok(fs::write(&place, index.replace(unnamed, &versioned))?)
 }
 
-/// A hash of all files of a folder and their names.
+/// A hash of all files of a folder.
 pub(crate) fn hash(folder: &Path) -> Result<String> {
-    let mut hash = Sha256::new();
-    for name in files(folder)? {
-        let bytes = fs::read(folder.join(&name)).with_context(|| format!("cannot read {name}"))?;
-        hash.update(format!("{name} {}\n", bytes.len()));
-        hash.update(bytes);
-    }
-    Ok(format!("{:x}", hash.finalize()))
+    project::hash(folder, &files(folder)?)
 }
 
 #[cfg(test)]
@@ -226,12 +223,12 @@ mod tests {
             fs::write(place, text).unwrap();
         }
         write_names(dist.path()).unwrap();
-        let text = read(&dist.path().join("index.html")).unwrap();
+        let text = fs::read_to_string(&dist.path().join("index.html")).unwrap();
         let names = ["data-package=\"", "src=\"", "data-version=\""].map(|before| {
             let rest = text.split_once(before).expect(before).1;
             rest.split(['"', '/']).next().unwrap().to_owned()
         });
-        let precache = read(&dist.path().join("precache.json")).unwrap();
+        let precache = fs::read_to_string(&dist.path().join("precache.json")).unwrap();
         let precache: Value = serde_json::from_str(&precache).unwrap();
         assert_eq!(precache["version"], names[2]);
         let files = precache["files"].as_array().unwrap();
@@ -287,7 +284,7 @@ mod tests {
         );
         fs::write(folder.join("m.muse"), "model").unwrap();
         let right = "9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4";
-        write(&folder.join("m.muse.sha256"), &format!("{right}  m.muse\n")).unwrap();
+        fs::write(&folder.join("m.muse.sha256"), &format!("{right}  m.muse\n")).unwrap();
         let listed = json!([{ "name": "m", "file": "m.muse", "bytes": 5, "sha256": right }]);
         assert_eq!(models(root.path()).unwrap(), listed);
         fs::write(folder.join("m.muse"), "mode1").unwrap();

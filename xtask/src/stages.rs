@@ -2,17 +2,19 @@
 
 use std::{
     cell::OnceCell,
-    fs::{self, File},
+    fs::File,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
 
 use crate::{
     command::{self, cargo},
     modules::Build,
+    progress::clock,
     project::{self, Project},
     site, tools, tree, weights,
 };
@@ -96,12 +98,12 @@ pub(crate) fn run(project: &Project, names: &[String]) -> Result<()> {
             eprintln!("{name} {outcome}");
         }
         summary.push(format!(
-            "{name:<8} {:>12}  {outcome}",
-            minutes(began.elapsed())
+            "{name:<8} {:>6}  {outcome}",
+            clock(began.elapsed())
         ));
     }
     println!("\n=== summary\n{}", summary.join("\n"));
-    println!("{:<8} {:>12}", "total", minutes(start.elapsed()));
+    println!("{:<8} {:>6}", "total", clock(start.elapsed()));
     if failures > 0 {
         bail!("{failures} of {} stages failed", summary.len());
     }
@@ -254,25 +256,5 @@ impl Checks {
                 .env("CHROME", browser.chrome)
                 .env("CHROMEDRIVER", browser.driver),
         )
-    }
-}
-
-fn minutes(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
-    if seconds < 60.0 {
-        format!("{seconds:.1} s")
-    } else {
-        format!("{} min {:02} s", seconds as u64 / 60, seconds as u64 % 60)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_read_well() {
-        assert_eq!(minutes(Duration::from_millis(1250)), "1.2 s");
-        assert_eq!(minutes(Duration::from_secs(754)), "12 min 34 s");
     }
 }

@@ -1,74 +1,68 @@
 //! `cargo xtask check-tree`: what must not be in the repository.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
+use fs_err as fs;
 
-use crate::{command, site};
-
-const MIB: u64 = 1 << 20;
-
-/// Most that a file may weigh, and most for a shipped model.
-const FILE_LIMIT: u64 = MIB;
+/// Most bytes that a file may have, and most for a shipped model.
+const FILE_LIMIT: u64 = 1 << 20;
 const MODEL_LIMIT: u64 = 40_000_000;
 
-/// Folders of the users of a machine.
-const HOMES: [&str; 3] = ["home", "Users", "root"];
+/// Below the folders of a machine's users; not the end of another path.
+const HOMES: &str = "(^|[^[:alnum:]_./)}-])/(home|Users|root)/";
 
 /// Checks every file that git has or would add; lists all faults before it fails.
 pub(crate) fn check(root: &Path) -> Result<()> {
-    let files = files(root)?;
+    let list = ["ls-files", "-z", "--cached", "--others"];
+    let files = git(root, &[&list[..], &["--exclude-standard"]].concat())?;
     let mut faults = Vec::new();
-    for name in &files {
-        let path = root.join(name);
-        let Ok(metadata) = fs::symlink_metadata(&path) else {
-            continue; // Deleted, and not yet committed so.
-        };
-        if !metadata.is_file() {
-            faults.push(format!("{name}: not an ordinary file"));
-            continue;
+    for name in files.split_terminator('\0') {
+        match fs::symlink_metadata(root.join(name)) {
+            Ok(metadata) if metadata.is_file() => {
+                faults.extend(size_fault(name, metadata.len()));
+            }
+            Ok(_) => faults.push(format!("{name}: not an ordinary file")),
+            Err(_) => {} // Deleted, and not yet committed so.
         }
-        faults.extend(size_fault(name, metadata.len()));
-        let bytes = fs::read(&path).with_context(|| format!("cannot read {name}"))?;
-        let place = root.to_string_lossy();
-        faults.extend(path_faults(name, &bytes, &place));
     }
-    // Each has its checksum beside it.
-    site::models(root)?;
+    // Absolute paths, in this checkout or in any.
+    let here = format!("{}/", root.display());
+    for pattern in [["-E", HOMES], ["-F", &here]] {
+        let found = git(
+            root,
+            &[&["grep", "--untracked", "-nI"], &pattern[..]].concat(),
+        )?;
+        faults.extend(
+            found
+                .lines()
+                .map(|line| format!("a machine's path: {line}")),
+        );
+    }
     for fault in &faults {
         eprintln!("{fault}");
     }
     match faults.len() {
-        0 => {
-            eprintln!("tree: {} files are as they should be", files.len());
-            Ok(())
-        }
+        0 => Ok(()),
         n => bail!("{n} faults in the tree"),
     }
 }
 
-fn files(root: &Path) -> Result<BTreeSet<String>> {
-    let folder = root
-        .to_str()
-        .context("the checkout's path is not Unicode")?;
-    let list = command::output(
-        "git",
-        &[
-            "-C",
-            folder,
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ],
-    )
-    .context("git cannot list the files: not a git checkout, or no git")?;
-    Ok(list
-        .split('\0')
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect())
+/// What git prints; to find nothing is no error.
+fn git(root: &Path, arguments: &[&str]) -> Result<String> {
+    let output = Command::new("git")
+        .current_dir(root)
+        .args(arguments)
+        .output()
+        .context("git does not run")?;
+    if output.status.code().is_none_or(|code| code > 1) {
+        bail!(
+            "git {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn size_fault(name: &str, bytes: u64) -> Option<String> {
@@ -80,41 +74,25 @@ fn size_fault(name: &str, bytes: u64) -> Option<String> {
     (bytes > limit).then(|| format!("{name}: {bytes} bytes, the limit is {limit}"))
 }
 
-/// Absolute paths of a machine in a text file, by line: below somebody's home, or in this checkout.
-fn path_faults(name: &str, bytes: &[u8], root: &str) -> Vec<String> {
-    if bytes.contains(&0) {
-        return Vec::new();
-    }
-    let mut folders = HOMES.map(|home| format!("/{home}/")).to_vec();
-    folders.push(format!("{root}/"));
-    let text = String::from_utf8_lossy(bytes);
-    text.lines()
-        .enumerate()
-        .filter(|(_, line)| folders.iter().any(|folder| has(line, folder)))
-        .map(|(i, _)| format!("{name}:{}: an absolute path of somebody's machine", i + 1))
-        .collect()
-}
-
-/// Whether the path begins there, and is not the end of another.
-fn has(line: &str, path: &str) -> bool {
-    line.match_indices(path).any(|(at, _)| {
-        let before = line[..at].chars().next_back();
-        !before.is_some_and(|c| c.is_alphanumeric() || "_.-/})".contains(c))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn machine_paths_are_found_and_other_paths_are_not() {
-        let faults = |text: &str| path_faults("a", text.as_bytes(), "/src").len();
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        assert!(check(root).is_err(), "no checkout");
+        git(root, &["init", "--quiet"]).unwrap();
+        let right = |text: &str| {
+            fs::write(root.join("a"), text).unwrap();
+            check(root).is_ok()
+        };
         for (folder, rest) in [("home", "me/x"), ("Users", "me"), ("root", ".cache")] {
-            assert_eq!(faults(&format!("data = \"/{folder}/{rest}\"")), 1);
-            assert_eq!(faults(&format!("one\n/{folder}/{rest}")), 1);
+            assert!(!right(&format!("data = \"/{folder}/{rest}\"")));
+            assert!(!right(&format!("one\n/{folder}/{rest}")));
         }
-        assert_eq!(faults("see /src/core"), 1);
+        assert!(!right(&format!("see {}/core", root.display())));
         for line in [
             "see https://example.org/home/page",
             "$HOME/.cache",
@@ -122,15 +100,15 @@ mod tests {
             "a /homely/ word, 1/root/2",
             "core/src/x, /srcs/y",
         ] {
-            assert_eq!(faults(line), 0, "{line}");
+            assert!(right(line), "{line}");
         }
     }
 
     #[test]
     fn large_files_are_for_models_only() {
-        assert!(size_fault("tests/fixtures/x", MIB + 1).is_some());
-        assert!(size_fault("tests/fixtures/x", MIB).is_none());
-        assert!(size_fault("models/m.muse", 39 * MIB).is_some());
-        assert!(size_fault("models/m.muse", 30 * MIB).is_none());
+        assert!(size_fault("tests/fixtures/x", FILE_LIMIT + 1).is_some());
+        assert!(size_fault("tests/fixtures/x", FILE_LIMIT).is_none());
+        assert!(size_fault("models/m.muse", MODEL_LIMIT + 1).is_some());
+        assert!(size_fault("models/m.muse", MODEL_LIMIT).is_none());
     }
 }

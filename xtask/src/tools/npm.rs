@@ -1,12 +1,12 @@
 //! Programs from npm, pinned by the lock file in xtask/npm.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result};
+use fs_err as fs;
 
 use crate::{
     command,
