@@ -1,4 +1,4 @@
-//! What the exchange does with a chosen token. A further rule is a variant here and its arm in [`ExchangeRule::apply`].
+//! What the exchange does with a chosen token. A further rule is a variant here and its arms.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,14 @@ impl ExchangeRule {
             Self::Replace => rows * (chosen.clone().neg() + 1.0),
         };
         rows + chosen.matmul(mean) // an outer product
+    }
+
+    /// The two that there were first, as files tell them.
+    pub(super) fn replace_only(self) -> Option<bool> {
+        match self {
+            Self::Add => Some(false),
+            Self::Replace => Some(true),
+        }
     }
 }
 

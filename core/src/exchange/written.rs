@@ -23,10 +23,7 @@ pub(super) struct Written {
 
 impl From<ExchangeConfig> for Written {
     fn from(config: ExchangeConfig) -> Self {
-        let (replace_only, rule) = match config.rule {
-            ExchangeRule::Add => (Some(false), None),
-            ExchangeRule::Replace => (Some(true), None),
-        };
+        let replace_only = config.rule.replace_only();
         Self {
             layers: config.layers,
             heads: config.heads,
@@ -36,7 +33,7 @@ impl From<ExchangeConfig> for Written {
             first_layer: config.first_layer,
             last_layer: config.last_layer,
             replace_only,
-            rule,
+            rule: replace_only.is_none().then_some(config.rule),
         }
     }
 }

@@ -290,20 +290,20 @@ fn write_shape(out: &mut impl Write, config: &MuseConfig) -> io::Result<()> {
         }
     )?;
     let encoder = name_of(config.image.encoder)?;
+    let rule = match exchange.rule == ExchangeRule::default() {
+        true => String::new(),
+        false => format!(", rule {}", name_of(exchange.rule)?),
+    };
     let size = config.image.preparation.size;
     writeln!(out, "image      {encoder}, {size}x{size}")?;
     writeln!(
         out,
-        "exchange   {} layers, {} heads, ratio {} in layers {} to {}{}",
+        "exchange   {} layers, {} heads, ratio {} in layers {} to {}{rule}",
         exchange.layers,
         exchange.heads,
         exchange.theta,
         exchange.first_layer,
         exchange.last_layer,
-        match exchange.rule {
-            ExchangeRule::Add => "",
-            ExchangeRule::Replace => ", replace only",
-        }
     )?;
     if let Some(decoders) = &config.decoders {
         writeln!(out, "decoders   {}", described(decoders))?;

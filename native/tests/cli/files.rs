@@ -156,7 +156,7 @@ fn info_tells_the_exchange_s_rule() {
     let path = folder.path().join("model.muse");
     for (rule, said) in [
         (ExchangeRule::Add, "in layers 0 to 1\n"),
-        (ExchangeRule::Replace, "in layers 0 to 1, replace only\n"),
+        (ExchangeRule::Replace, "in layers 0 to 1, rule replace\n"),
     ] {
         let mut model = muse_tests::tiny_model();
         model.config.exchange.rule = rule;
