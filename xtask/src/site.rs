@@ -223,12 +223,12 @@ mod tests {
             fs::write(place, text).unwrap();
         }
         write_names(dist.path()).unwrap();
-        let text = fs::read_to_string(&dist.path().join("index.html")).unwrap();
+        let text = fs::read_to_string(dist.path().join("index.html")).unwrap();
         let names = ["data-package=\"", "src=\"", "data-version=\""].map(|before| {
             let rest = text.split_once(before).expect(before).1;
             rest.split(['"', '/']).next().unwrap().to_owned()
         });
-        let precache = fs::read_to_string(&dist.path().join("precache.json")).unwrap();
+        let precache = fs::read_to_string(dist.path().join("precache.json")).unwrap();
         let precache: Value = serde_json::from_str(&precache).unwrap();
         assert_eq!(precache["version"], names[2]);
         let files = precache["files"].as_array().unwrap();
@@ -284,7 +284,7 @@ mod tests {
         );
         fs::write(folder.join("m.muse"), "model").unwrap();
         let right = "9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4";
-        fs::write(&folder.join("m.muse.sha256"), &format!("{right}  m.muse\n")).unwrap();
+        fs::write(folder.join("m.muse.sha256"), format!("{right}  m.muse\n")).unwrap();
         let listed = json!([{ "name": "m", "file": "m.muse", "bytes": 5, "sha256": right }]);
         assert_eq!(models(root.path()).unwrap(), listed);
         fs::write(folder.join("m.muse"), "mode1").unwrap();
