@@ -1,0 +1,220 @@
+//! Convolutions of feature maps whose channels lie side by side (NHWC).
+
+use crate::linear::Activation;
+use crate::threads::split;
+use crate::tier::tiered;
+
+/// Channels that go together.
+const LANES: usize = 16;
+
+/// A feature map's height, width and channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows of pixels.
+    pub height: usize,
+    /// Pixels of a row.
+    pub width: usize,
+    /// Numbers of a pixel.
+    pub channels: usize,
+}
+
+/// Which pixels a convolution reads: a square window that moves in steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Its side.
+    pub kernel: usize,
+    /// Its step.
+    pub stride: usize,
+    /// Zeros above and to the left of the map; below and to the right are as many as are needed.
+    pub before: [usize; 2],
+    /// Height and width of the result.
+    pub out: [usize; 2],
+}
+
+/// A filter of its own for each channel, with a bias.
+#[derive(Clone, Debug)]
+pub struct Depthwise {
+    /// `[kernel · kernel][channels]`
+    pub weights: Vec<f32>,
+    /// `[channels]`
+    pub bias: Vec<f32>,
+}
+
+impl Depthwise {
+    /// `activation(map ∗ weights + bias)`, `[out height][out width][channels]`.
+    ///
+    /// # Panics
+    ///
+    /// When a length does not fit.
+    pub fn convolve(
+        &self,
+        tier: crate::Tier,
+        map: &[f32],
+        shape: Shape,
+        window: Window,
+        activation: Activation,
+        out: &mut [f32],
+    ) {
+        let Shape {
+            height,
+            width,
+            channels,
+        } = shape;
+        assert_eq!(
+            map.len(),
+            height * width * channels,
+            "a number for each channel of a pixel"
+        );
+        assert_eq!(
+            self.weights.len(),
+            window.kernel * window.kernel * channels,
+            "a weight for each"
+        );
+        assert_eq!(self.bias.len(), channels, "a bias for each channel");
+        assert_eq!(
+            out.len(),
+            window.out[0] * window.out[1] * channels,
+            "as large as the window says"
+        );
+        let steps = window.kernel * window.kernel * channels;
+        split(out, channels, steps, |first, out| {
+            depthwise(tier, self, map, shape, window, activation, first, out);
+        });
+    }
+}
+
+tiered! {
+    fn depthwise(layer: &Depthwise, map: &[f32], shape: Shape, window: Window, activation: Activation, first: usize, out: &mut [f32])
+        = depthwise_plain;
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)] // those of the macro
+fn depthwise_plain(
+    layer: &Depthwise,
+    map: &[f32],
+    shape: Shape,
+    window: Window,
+    activation: Activation,
+    first: usize,
+    out: &mut [f32],
+) {
+    let Shape {
+        height,
+        width,
+        channels,
+    } = shape;
+    for (index, pixel) in out.chunks_exact_mut(channels.max(1)).enumerate() {
+        let index = first + index;
+        let (y, x) = (index / window.out[1], index % window.out[1]);
+        let rows = reach(y, window.before[0], height, window);
+        let columns = reach(x, window.before[1], width, window);
+        let (top, left) = (y * window.stride, x * window.stride);
+        let mut channel = 0;
+        while channel < channels {
+            let lanes = LANES.min(channels - channel);
+            let mut sums = [0.0; LANES];
+            sums[..lanes].copy_from_slice(&layer.bias[channel..channel + lanes]);
+            for ky in rows.clone() {
+                let row = (top + ky - window.before[0]) * width;
+                for kx in columns.clone() {
+                    let place = (row + left + kx - window.before[1]) * channels + channel;
+                    let weight = (ky * window.kernel + kx) * channels + channel;
+                    let (values, weights) = (
+                        &map[place..place + lanes],
+                        &layer.weights[weight..weight + lanes],
+                    );
+                    if let (Some(values), Some(weights)) = (
+                        values.first_chunk::<LANES>(),
+                        weights.first_chunk::<LANES>(),
+                    ) {
+                        for lane in 0..LANES {
+                            sums[lane] += values[lane] * weights[lane];
+                        }
+                    } else {
+                        for ((sum, value), weight) in sums.iter_mut().zip(values).zip(weights) {
+                            *sum += value * weight;
+                        }
+                    }
+                }
+            }
+            activation.apply(&mut sums);
+            pixel[channel..channel + lanes].copy_from_slice(&sums[..lanes]);
+            channel += lanes;
+        }
+    }
+}
+
+/// The part of the window that lies on the map, along an axis of `size` pixels.
+#[inline(always)]
+fn reach(at: usize, before: usize, size: usize, window: Window) -> std::ops::Range<usize> {
+    let start = at * window.stride;
+    let first = before.saturating_sub(start);
+    let end = (size + before).saturating_sub(start).min(window.kernel);
+    first.min(end)..end
+}
+
+/// The largest number of each channel in a window, of those on the map.
+///
+/// # Panics
+///
+/// When a length does not fit.
+pub fn max_pool(map: &[f32], shape: Shape, window: Window) -> Vec<f32> {
+    let Shape {
+        height,
+        width,
+        channels,
+    } = shape;
+    assert_eq!(
+        map.len(),
+        height * width * channels,
+        "a number for each channel of a pixel"
+    );
+    let mut out = vec![f32::NEG_INFINITY; window.out[0] * window.out[1] * channels];
+    for (index, pixel) in out.chunks_exact_mut(channels.max(1)).enumerate() {
+        let (y, x) = (index / window.out[1], index % window.out[1]);
+        for ky in reach(y, window.before[0], height, window) {
+            let row = (y * window.stride + ky - window.before[0]) * width;
+            for kx in reach(x, window.before[1], width, window) {
+                let from = (row + x * window.stride + kx - window.before[1]) * channels;
+                for (most, value) in pixel.iter_mut().zip(&map[from..from + channels]) {
+                    *most = most.max(*value);
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Each pixel's window as a row of `kernel · kernel · channels` numbers, zeros beside the map: what a convolution over all channels
+/// multiplies by its weights.
+///
+/// # Panics
+///
+/// When a length does not fit.
+pub fn patches(map: &[f32], shape: Shape, window: Window, out: &mut Vec<f32>) {
+    let Shape {
+        height,
+        width,
+        channels,
+    } = shape;
+    assert_eq!(
+        map.len(),
+        height * width * channels,
+        "a number for each channel of a pixel"
+    );
+    let size = window.kernel * window.kernel * channels;
+    out.clear();
+    out.resize(window.out[0] * window.out[1] * size, 0.0);
+    for (index, patch) in out.chunks_exact_mut(size.max(1)).enumerate() {
+        let (y, x) = (index / window.out[1], index % window.out[1]);
+        let columns = reach(x, window.before[1], width, window);
+        for ky in reach(y, window.before[0], height, window) {
+            let row = (y * window.stride + ky - window.before[0]) * width;
+            let first = row + x * window.stride + columns.start - window.before[1];
+            let from = first * channels..(first + columns.len()) * channels;
+            let to = (ky * window.kernel + columns.start) * channels;
+            patch[to..to + from.len()].copy_from_slice(&map[from]);
+        }
+    }
+}

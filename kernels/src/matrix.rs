@@ -1,0 +1,177 @@
+//! Products of floats, for the few layers that are not of 8 bits.
+
+use crate::linear::Activation;
+use crate::threads::split;
+use crate::tier::tiered;
+
+/// Columns of a panel.
+pub(crate) const PANEL: usize = 16;
+
+/// Rows that go together.
+const ROWS: usize = 4;
+
+/// A matrix of floats with its bias, laid out for [`Floats::product`].
+#[derive(Clone, Debug)]
+pub struct Floats {
+    inputs: usize,
+    outputs: usize,
+    /// `[panels][inputs][16]`
+    weights: Vec<f32>,
+    /// For each output, rounded up to panels.
+    bias: Vec<f32>,
+}
+
+impl Floats {
+    /// Lays out a matrix, of which `weight` gives the element of an input and an output.
+    ///
+    /// # Panics
+    ///
+    /// When the bias is not as long as the matrix has outputs.
+    pub fn new(
+        [inputs, outputs]: [usize; 2],
+        weight: impl Fn(usize, usize) -> f32,
+        bias: Option<&[f32]>,
+    ) -> Self {
+        let panels = outputs.div_ceil(PANEL);
+        let mut weights = vec![0.0; panels * inputs * PANEL];
+        for (panel, weights) in weights
+            .chunks_exact_mut((inputs * PANEL).max(1))
+            .enumerate()
+        {
+            for column in 0..PANEL.min(outputs - panel * PANEL) {
+                for input in 0..inputs {
+                    weights[input * PANEL + column] = weight(input, panel * PANEL + column);
+                }
+            }
+        }
+        let mut padded = vec![0.0; panels * PANEL];
+        if let Some(bias) = bias {
+            assert_eq!(bias.len(), outputs, "one for each output");
+            padded[..outputs].copy_from_slice(bias);
+        }
+        Self {
+            inputs,
+            outputs,
+            weights,
+            bias: padded,
+        }
+    }
+
+    /// Numbers of a row's product.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// `activation(rows · weights + bias) + residual`, row-major.
+    ///
+    /// # Panics
+    ///
+    /// When `rows`, `out` and `residual` are not whole rows, as many of each.
+    pub fn product(
+        &self,
+        tier: crate::Tier,
+        rows: &[f32],
+        activation: Activation,
+        residual: Option<&[f32]>,
+        out: &mut [f32],
+    ) {
+        let count = rows.len() / self.inputs.max(1);
+        assert_eq!(rows.len(), count * self.inputs, "whole rows");
+        assert_eq!(out.len(), count * self.outputs, "as many products as rows");
+        assert!(
+            residual.is_none_or(|r| r.len() == out.len()),
+            "as many residuals as products"
+        );
+        split(
+            out,
+            self.outputs,
+            self.inputs * self.outputs,
+            |first, out| {
+                let count = out.len() / self.outputs.max(1);
+                let rows = &rows[first * self.inputs..(first + count) * self.inputs];
+                let start = first * self.outputs;
+                let residual = residual.map(|residual| &residual[start..start + out.len()]);
+                product(tier, self, rows, activation, residual, out);
+            },
+        );
+    }
+}
+
+tiered! {
+    fn product(matrix: &Floats, rows: &[f32], activation: Activation, residual: Option<&[f32]>, out: &mut [f32]) = product_plain;
+}
+
+#[inline(always)]
+fn product_plain(
+    matrix: &Floats,
+    rows: &[f32],
+    activation: Activation,
+    residual: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    let Floats {
+        inputs, outputs, ..
+    } = *matrix;
+    let panels = matrix.weights.chunks_exact((inputs * PANEL).max(1));
+    for (panel, weights) in panels.enumerate() {
+        let first = panel * PANEL;
+        let columns = PANEL.min(outputs - first);
+        let bias: &[f32; PANEL] = matrix.bias[first..].first_chunk().expect("whole panels");
+        let mut finish = |row: usize, mut sums: [f32; PANEL]| {
+            for column in 0..PANEL {
+                sums[column] += bias[column];
+            }
+            activation.apply(&mut sums);
+            let place = row * outputs + first..row * outputs + first + columns;
+            if let Some(residual) = residual {
+                for (sum, residual) in sums.iter_mut().zip(&residual[place.clone()]) {
+                    *sum += residual;
+                }
+            }
+            out[place].copy_from_slice(&sums[..columns]);
+        };
+        let mut row = 0;
+        let whole = rows.chunks_exact(inputs * ROWS);
+        let rest = whole.remainder();
+        for rows in whole {
+            let rows: [&[f32]; ROWS] = std::array::from_fn(|r| &rows[r * inputs..(r + 1) * inputs]);
+            let mut sums = [[0.0; PANEL]; ROWS];
+            multiply(rows, weights, PANEL, &mut sums);
+            for sums in sums {
+                finish(row, sums);
+                row += 1;
+            }
+        }
+        for one in rest.chunks_exact(inputs) {
+            let mut sums = [[0.0; PANEL]];
+            multiply([one], weights, PANEL, &mut sums);
+            finish(row, sums[0]);
+            row += 1;
+        }
+    }
+}
+
+/// Adds `rows` · `columns` to `sums`; of `columns` the first `L` of each `stride` numbers.
+#[inline(always)]
+pub(crate) fn multiply<const R: usize, const L: usize>(
+    rows: [&[f32]; R],
+    columns: &[f32],
+    stride: usize,
+    sums: &mut [[f32; L]; R],
+) {
+    let depth = rows[0].len();
+    let rows = rows.map(|row| &row[..depth]);
+    let mut local = *sums;
+    for k in 0..depth {
+        let column: &[f32; L] = columns[k * stride..]
+            .first_chunk()
+            .expect("as many as the rows are long");
+        for r in 0..R {
+            let value = rows[r][k];
+            for l in 0..L {
+                local[r][l] += value * column[l];
+            }
+        }
+    }
+    *sums = local;
+}
