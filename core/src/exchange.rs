@@ -12,16 +12,19 @@ mod rule;
 mod written;
 
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use burn::tensor::activation::relu;
+use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{Device, Tensor};
+use muse_kernels::Activation;
 use serde::{Deserialize, Serialize};
 
 pub use self::multiplicities::Multiplicities;
 pub use self::rule::ExchangeRule;
 use self::written::Written;
-use crate::layers::attention::{SelfAttention, zero_init};
-use crate::layers::linear::linear;
+use crate::layers::attention::SelfAttention;
+pub use crate::layers::attention::scores;
+use crate::layers::linear::Linear;
+use crate::layers::norm::LayerNorm;
+use crate::load::Packing;
 use crate::validate::{self, ConfigError};
 
 /// The CrossTransformer and its exchange (section 3 of the paper). Its width is the text encoder's.
@@ -77,6 +80,9 @@ pub struct Stream {
     /// How often each of them counts.
     pub multiplicities: Multiplicities,
 }
+
+/// PyTorch's.
+const NORM_EPSILON: f64 = 1e-5;
 
 /// The layers that both streams share.
 #[derive(Module, Debug)]
@@ -136,9 +142,19 @@ impl CrossTransformer {
     pub fn zero_init_residuals(mut self, device: &Device) -> Self {
         for layer in &mut self.layers {
             layer.attention = layer.attention.clone().zero_init(device);
-            layer.linear2 = zero_init(&layer.linear2, device);
+            layer.linear2 = layer.linear2.zero_init(device);
         }
         self
+    }
+
+    /// Takes weights from a model file, as it has them.
+    pub(crate) fn pack(&mut self, path: &str, weights: &mut Packing) {
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            let path = format!("{path}.layers.{index}");
+            layer.attention.pack(&format!("{path}.attention"), weights);
+            layer.linear1.pack(&format!("{path}.linear1"), weights);
+            layer.linear2.pack(&format!("{path}.linear2"), weights);
+        }
     }
 
     /// Runs both streams through all layers.
@@ -212,12 +228,12 @@ impl CrossTransformer {
 
 impl Layer {
     fn new(config: &ExchangeConfig, d_model: usize, device: &Device) -> Self {
-        let norm = || LayerNormConfig::new(d_model).init(device);
+        let norm = || LayerNorm::new(d_model, NORM_EPSILON, device);
         Self {
             attention: SelfAttention::new(d_model, config.heads, config.dropout, device),
             norm1: norm(),
-            linear1: LinearConfig::new(d_model, config.feed_forward).init(device),
-            linear2: LinearConfig::new(config.feed_forward, d_model).init(device),
+            linear1: Linear::new(d_model, config.feed_forward, device),
+            linear2: Linear::new(config.feed_forward, d_model, device),
             norm2: norm(),
             dropout: DropoutConfig::new(config.dropout).init(),
         }
@@ -226,31 +242,21 @@ impl Layer {
     /// Self-attention, residual and first normalisation; and the scores `[B, 1 + n]`, which carry no gradient.
     fn attend(&self, mut stream: Stream) -> (Stream, Tensor<2>) {
         let bias = stream.multiplicities.key_bias.as_ref();
-        let attended = self.attention.forward(stream.rows.clone(), bias);
-        let scores = scores(attended.weights);
-        let rows = stream.rows + self.dropout.forward(attended.rows);
-        stream.rows = self.norm1.forward(rows);
-        (stream, scores)
+        let attended = self.attention.forward(stream.rows, bias, &self.dropout);
+        stream.rows = self.norm1.forward(attended.rows.clone());
+        (stream, attended.scores())
     }
 
     /// Feed-forward, residual and second normalisation.
     fn feed_forward(&self, mut stream: Stream) -> Stream {
-        let hidden = relu(linear(&self.linear1, stream.rows.clone()));
+        let hidden = self
+            .linear1
+            .activated(stream.rows.clone(), Activation::Relu);
         let hidden = self.dropout.forward(hidden);
-        let fed = self.dropout.forward(linear(&self.linear2, hidden));
-        stream.rows = self.norm2.forward(stream.rows + fed);
+        let fed = self.linear2.added(hidden, &self.dropout, stream.rows);
+        stream.rows = self.norm2.forward(fed);
         stream
     }
-}
-
-/// The attention that the cls row pays to each row, averaged over the heads: `[B, 1 + n]` of `weights`
-/// `[B, heads, 1 + n, 1 + n]`. Without a gradient.
-pub fn scores(weights: Tensor<4>) -> Tensor<2> {
-    weights
-        .detach()
-        .narrow(2, 0, 1) // the cls query
-        .mean_dim(1)
-        .squeeze_dims::<2>(&[1, 2])
 }
 
 #[cfg(test)]

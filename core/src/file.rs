@@ -22,6 +22,7 @@ use thiserror::Error;
 
 pub use self::mean::{Mean, MeanError};
 use self::quantized::Quantized;
+pub(crate) use self::quantized::Whole;
 use crate::config::MuseConfig;
 use crate::text::tokenizer::{TextTokenizer, TokenizerError};
 use crate::weights::{NamedTensor, StateDict, elements};
@@ -31,7 +32,7 @@ const VERSION: &str = "1";
 /// How our files begin, after the eight bytes of the header's length.
 const OPENING: &[u8] = br#"{"__metadata__":{"format":"muse","#;
 /// Smaller tensors stay as they are: they would save nothing, and biases and normalisations are sensitive.
-const SMALLEST_REDUCED: usize = 4096;
+pub(crate) const SMALLEST_REDUCED: usize = 4096;
 
 /// How weights are stored. Tensors of one axis, those of fewer than 4096 elements, and any with numbers beyond f16's are
 /// always f32.
@@ -171,6 +172,56 @@ impl ModelFile {
     /// # Errors
     /// See [`ModelFileError`]: not a model, another version, cut short, damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelFileError> {
+        let stored = StoredModel::from_bytes(bytes)?;
+        let tensors = stored.tensors.into_iter();
+        Ok(Self {
+            config: stored.config,
+            tokenizer: stored.tokenizer,
+            state: tensors
+                .map(|(name, weights)| (name, weights.into_tensor()))
+                .collect(),
+        })
+    }
+}
+
+/// A [`ModelFile`] whose weights are as the file has them.
+pub(crate) struct StoredModel<'a> {
+    pub(crate) config: MuseConfig,
+    pub(crate) tokenizer: TextTokenizer,
+    pub(crate) tensors: BTreeMap<String, Weights<'a>>,
+}
+
+/// A tensor's weights.
+#[derive(Debug)]
+pub(crate) enum Weights<'a> {
+    /// Of 8 bits.
+    Whole(Whole<'a>),
+    /// Of floats.
+    Floats(NamedTensor),
+}
+
+impl Weights<'_> {
+    pub(crate) fn shape(&self) -> &[usize] {
+        match self {
+            Self::Whole(whole) => &whole.shape,
+            Self::Floats(tensor) => &tensor.shape,
+        }
+    }
+
+    pub(crate) fn into_tensor(self) -> NamedTensor {
+        match self {
+            Self::Whole(whole) => NamedTensor {
+                data: whole.floats(),
+                shape: whole.shape,
+            },
+            Self::Floats(tensor) => tensor,
+        }
+    }
+}
+
+impl<'a> StoredModel<'a> {
+    /// See [`ModelFile::from_bytes`].
+    pub(crate) fn from_bytes(bytes: &'a [u8]) -> Result<Self, ModelFileError> {
         let (data_start, header) = read_header(bytes)?;
         let none = HashMap::new();
         let metadata = header.metadata().as_ref().unwrap_or(&none);
@@ -208,7 +259,7 @@ impl ModelFile {
         Ok(Self {
             config,
             tokenizer,
-            state: read_tensors(&infos, &bytes[data_start..])?,
+            tensors: read_tensors(&infos, &bytes[data_start..])?,
         })
     }
 }
@@ -287,22 +338,25 @@ fn scale_name(name: &str) -> String {
     format!("{name}.scale")
 }
 
-/// Turns the stored tensors back into f32.
-fn read_tensors(
+fn read_tensors<'a>(
     infos: &BTreeMap<String, &TensorInfo>,
-    data: &[u8],
-) -> Result<StateDict, ModelFileError> {
+    data: &'a [u8],
+) -> Result<BTreeMap<String, Weights<'a>>, ModelFileError> {
     let content = |info: &TensorInfo| &data[info.data_offsets.0..info.data_offsets.1];
-    let mut state = StateDict::new();
+    let mut tensors = BTreeMap::new();
     for (name, info) in infos {
         let failed = |problem: String| ModelFileError::Tensor {
             name: name.clone(),
             problem,
         };
-        let values = match info.dtype {
+        let floats = |data| {
+            let shape = info.shape.clone();
+            Weights::Floats(NamedTensor { shape, data })
+        };
+        let weights = match info.dtype {
             Dtype::F32 if is_scale(name, infos) => continue,
-            Dtype::F32 => elements(content(info), f32::from_le_bytes),
-            Dtype::F16 => elements(content(info), |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::F32 => floats(elements(content(info), f32::from_le_bytes)),
+            Dtype::F16 => floats(elements(content(info), |b| f16::from_le_bytes(b).to_f32())),
             Dtype::I8 => {
                 let scale = infos
                     .get(&scale_name(name))
@@ -313,19 +367,21 @@ fn read_tensors(
                     failed(format!("{shape:?} has a scale of shape {scale:?}"))
                 })?;
                 let scale = elements(content(scale), f32::from_le_bytes);
-                quantized::dequantize(content(info), &info.shape, axis, &scale)
+                Weights::Whole(Whole::new(&info.shape, axis, scale, content(info)))
             }
             other => return Err(failed(format!("is stored as {other:?}"))),
         };
-        if !values.iter().all(|value| value.is_finite()) {
+        let finite = match &weights {
+            Weights::Whole(whole) => whole.is_finite(),
+            Weights::Floats(tensor) => tensor.data.iter().all(|value| value.is_finite()),
+        };
+        if !finite {
             let problem = "holds NaN or infinity, with which no score is a number";
             return Err(failed(problem.to_owned()));
         }
-        let shape = info.shape.clone();
-        let data = values;
-        state.insert(name.clone(), NamedTensor { shape, data });
+        tensors.insert(name.clone(), weights);
     }
-    Ok(state)
+    Ok(tensors)
 }
 
 fn is_scale(name: &str, infos: &BTreeMap<String, &TensorInfo>) -> bool {

@@ -20,6 +20,7 @@ use self::sentiment::{
 use crate::config::MuseConfig;
 use crate::exchange::Crossed;
 use crate::layers::readback::{Numbers, Readback, Ticket};
+use crate::load::Packing;
 use crate::objective::Part;
 use crate::text::splitter::Word;
 use crate::text::tokenizer::Window;
@@ -94,6 +95,16 @@ impl Heads {
         Self {
             entities: (tags > 0).then(|| EntityHead::new(tags, d, dropout, device)),
             sentiment: (classes > 0).then(|| SentimentHead::new(classes, d, dropout, device)),
+        }
+    }
+
+    /// Takes weights from a model file, as it has them.
+    pub(crate) fn pack(&mut self, weights: &mut Packing) {
+        if let Some(head) = &mut self.entities {
+            head.pack("entities", weights);
+        }
+        if let Some(head) = &mut self.sentiment {
+            head.pack("sentiment", weights);
         }
     }
 

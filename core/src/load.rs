@@ -1,11 +1,19 @@
 //! From a model file to a model on a device.
 
+#[cfg(all(test, feature = "cpu"))]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
 use burn::tensor::Device;
 
 use crate::config::ConfigError;
-use crate::file::{ModelFile, ModelFileError};
+use crate::decoders::PREFIX;
+pub(crate) use crate::file::Weights;
+use crate::file::{ModelFile, ModelFileError, SMALLEST_REDUCED, StoredModel, Whole};
+use crate::layers::cpu;
 use crate::model::Muse;
-use crate::weights::{StateDict, WeightsError, apply_state};
+use crate::weights::{StateDict, WeightsError, apply_rest, apply_state};
 
 /// Why a model file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,5 +39,80 @@ impl ModelFile {
         let state: StateDict = std::mem::take(&mut self.state);
         let muse = Muse::new(&self.config, device)?;
         Ok(apply_state(muse, state)?)
+    }
+}
+
+impl StoredModel<'_> {
+    /// The model without its decoders, to be asked and no more: where its tensors lie in this process's memory, its weights stay
+    /// as the file has them.
+    ///
+    /// # Errors
+    ///
+    /// As [`ModelFile::take_muse`].
+    pub(crate) fn take_muse(&mut self, device: &Device) -> Result<Muse, LoadError> {
+        let mut muse = Muse::new(&self.config, device)?;
+        let mut packing = Packing {
+            tensors: std::mem::take(&mut self.tensors),
+            taken: BTreeSet::new(),
+        };
+        packing.tensors.retain(|name, _| !name.starts_with(PREFIX));
+        if cpu::is_here(device) {
+            muse.pack(&mut packing);
+        }
+        let Packing { tensors, taken } = packing;
+        let tensors = tensors.into_iter();
+        let state = tensors.map(|(name, weights)| (name, weights.into_tensor()));
+        Ok(apply_rest(muse, state.collect(), &taken)?)
+    }
+}
+
+/// The weights of a file on their way into a model. Who takes some has checked that they are there and fit; what is left is
+/// checked once more when it is put in.
+pub(crate) struct Packing<'a> {
+    tensors: BTreeMap<String, Weights<'a>>,
+    taken: BTreeSet<String>,
+}
+
+impl<'a> Packing<'a> {
+    /// Whether there is a tensor of this shape.
+    pub(crate) fn has(&self, name: &str, shape: &[usize]) -> bool {
+        let tensor = self.tensors.get(name);
+        tensor.is_some_and(|weights| weights.shape() == shape)
+    }
+
+    /// A tensor of this shape, if it is of 8 bits.
+    pub(crate) fn take_whole(&mut self, name: &str, shape: &[usize]) -> Option<Whole<'a>> {
+        let (name, weights) = self.tensors.remove_entry(name)?;
+        match weights {
+            Weights::Whole(whole) if whole.shape == shape => {
+                self.taken.insert(name);
+                Some(whole)
+            }
+            other => {
+                self.tensors.insert(name, other);
+                None
+            }
+        }
+    }
+
+    /// A tensor of this shape, if it is of 8 bits or so small that it is not in any file.
+    pub(crate) fn take_small(&mut self, name: &str, shape: &[usize]) -> Option<Weights<'a>> {
+        let small = match self.tensors.get(name)? {
+            Weights::Whole(_) => true,
+            Weights::Floats(tensor) => tensor.data.len() < SMALLEST_REDUCED,
+        };
+        (small && self.has(name, shape)).then(|| self.take(name))
+    }
+
+    /// A tensor that [is there](Self::has).
+    pub(crate) fn take(&mut self, name: &str) -> Weights<'a> {
+        self.taken.insert(name.to_owned());
+        let weights = self.tensors.remove(name);
+        weights.expect("who takes weights has seen that they are there")
+    }
+
+    /// A tensor that [is there](Self::has), as floats.
+    pub(crate) fn floats(&mut self, name: &str) -> Vec<f32> {
+        self.take(name).into_tensor().data
     }
 }

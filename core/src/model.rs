@@ -1,9 +1,7 @@
 //! The whole model: encoders, exchange, fusion, heads (arXiv:2309.02190).
 
 use burn::module::{Module, Param};
-use burn::nn::{
-    Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer, Linear, LinearConfig,
-};
+use burn::nn::{Dropout, DropoutConfig, Embedding, EmbeddingConfig, Initializer};
 use burn::tensor::{Device, ExecutionError, Tensor};
 
 use crate::batch::{Batch, PictureInput, Pictures};
@@ -14,8 +12,9 @@ use crate::encoders::text::TextEncoder;
 use crate::exchange::{CrossTransformer, Crossed, ExchangeTrace, Stream};
 use crate::heads::{self, Heads, Logits, Losses, Outputs};
 use crate::layers::dropout::mask;
-use crate::layers::linear::linear;
+pub use crate::layers::linear::Linear;
 use crate::layers::readback::{Host, Numbers, Readback, Ticket};
+use crate::load::Packing;
 use crate::text::shape::WORD_SHAPES;
 
 /// MuSE, with the heads that its configuration names.
@@ -96,13 +95,22 @@ impl Muse {
                     .init(device)
             }),
             image_dropout: DropoutConfig::new(config.image.dropout).init(),
-            projection: LinearConfig::new(config.image.encoder.channels(), d).init(device),
+            projection: Linear::new(config.image.encoder.channels(), d, device),
             absent: row(),
             text_cls: row(),
             image_cls: row(),
             cross: CrossTransformer::new(&config.exchange, d, device).zero_init_residuals(device),
             heads: Heads::new(config, device),
         })
+    }
+
+    /// Takes weights from a model file, as it has them; the model can then be asked and no more.
+    pub(crate) fn pack(&mut self, weights: &mut Packing) {
+        self.text.pack("text", weights);
+        self.image.pack("image", weights);
+        self.projection.pack("projection", weights);
+        self.cross.pack("cross", weights);
+        self.heads.pack(weights);
     }
 
     /// Runs the model on a batch.
@@ -177,7 +185,7 @@ impl Muse {
             Some(mask) => regions * mask,
             None => regions,
         };
-        let regions = linear(&self.projection, regions);
+        let regions = self.projection.forward(regions);
         Tensor::cat(vec![regions, absent.expand([1, REGIONS, d])], 0).select(0, slots.clone())
     }
 

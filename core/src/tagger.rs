@@ -10,7 +10,7 @@ use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 
 use crate::batch::{Batch, Example, Picture};
 use crate::config::MuseConfig;
-use crate::file::ModelFile;
+use crate::file::StoredModel;
 use crate::heads::{Answer, Labeller};
 use crate::load::LoadError;
 use crate::model::{Muse, Predictions};
@@ -384,9 +384,9 @@ struct PreparedCaption {
 }
 
 fn load(bytes: &[u8], device: &Device) -> Result<(Muse, MuseConfig, TextTokenizer), LoadError> {
-    let mut file = ModelFile::from_bytes(bytes)?;
-    file.drop_decoders();
+    let mut file = StoredModel::from_bytes(bytes)?;
     let muse = file.take_muse(device)?;
+    file.config.decoders = None;
     Ok((muse, file.config, file.tokenizer))
 }
 

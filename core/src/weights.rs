@@ -7,7 +7,7 @@ pub(crate) mod foreign;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -199,7 +199,17 @@ pub fn state_dict<M: Module>(module: &M) -> StateDict {
 /// # Errors
 /// [`WeightsError::Mismatch`] unless names and shapes are exactly those of the module.
 pub fn apply_state<M: Module>(module: M, state: StateDict) -> Result<M, WeightsError> {
-    load(module, "the model", state, |path| Foreign::plain(path))
+    apply_rest(module, state, &BTreeSet::new())
+}
+
+/// [`apply_state`] but for the parameters in `taken`, which the module has in another form.
+pub(crate) fn apply_rest<M: Module>(
+    module: M,
+    state: StateDict,
+    taken: &BTreeSet<String>,
+) -> Result<M, WeightsError> {
+    let foreign = |path: &str| (!taken.contains(path)).then(|| Foreign::plain(path));
+    fill(module, "the model", state, foreign)
 }
 
 /// The strict loader: compares first, then puts the tensors in. `what` is what errors call the module, and `foreign` says
@@ -207,13 +217,25 @@ pub fn apply_state<M: Module>(module: M, state: StateDict) -> Result<M, WeightsE
 pub(crate) fn load<M: Module>(
     module: M,
     what: &str,
-    mut dict: StateDict,
+    dict: StateDict,
     foreign: impl Fn(&str) -> Foreign,
+) -> Result<M, WeightsError> {
+    fill(module, what, dict, |path| Some(foreign(path)))
+}
+
+/// [`load`], in which a parameter stays as it is where `foreign` gives none.
+fn fill<M: Module>(
+    module: M,
+    what: &str,
+    mut dict: StateDict,
+    foreign: impl Fn(&str) -> Option<Foreign>,
 ) -> Result<M, WeightsError> {
     let mut problems = Vec::new();
     let mut state = StateDict::new();
     for (path, mut expected) in layout(&module) {
-        let Foreign { name, transposed } = foreign(&path);
+        let Some(Foreign { name, transposed }) = foreign(&path) else {
+            continue;
+        };
         if transposed {
             expected.reverse();
         }
@@ -299,10 +321,10 @@ impl ModuleMapper for Writer {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let NamedTensor { shape, data } = self
-            .state
-            .remove(&self.path.join())
-            .expect("`load` found every parameter of this module");
+        // `fill` found every parameter but those that stay.
+        let Some(NamedTensor { shape, data }) = self.state.remove(&self.path.join()) else {
+            return param;
+        };
         let (id, device) = (param.id, param.lazy_device());
         let tensor = Tensor::from_data(TensorData::new(data, shape), &device);
         param.transform_for_load(tensor, id)

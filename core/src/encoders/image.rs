@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use self::efficientnet::EfficientNetLite0;
 use self::resnet::ResNet;
+use crate::load::Packing;
 use crate::pixels::ImagePreparation;
 use crate::validate::{self, ConfigError};
 use crate::weights::{StateDict, WeightsError, load};
@@ -133,6 +134,14 @@ impl ImageEncoder {
             !name.starts_with(classifier) && !name.ends_with(".num_batches_tracked")
         });
         load(self, &format!("{kind:?}"), dict, published_name)
+    }
+
+    /// Takes its weights from a model file.
+    pub(crate) fn pack(&mut self, path: &str, weights: &mut Packing) {
+        match self {
+            Self::EfficientNetLite0(cnn) => cnn.pack(path, weights),
+            Self::ResNet(cnn) => cnn.pack(path, weights),
+        }
     }
 
     /// The last feature map `[B, C, h, w]` of prepared pictures `[B, 3, S, S]`.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::bert::{Bert, BertConfig};
+use crate::load::Packing;
 use crate::validate::ConfigError;
 use crate::weights::{StateDict, WeightsError};
 
@@ -109,6 +110,13 @@ impl TextEncoder {
     ) -> Tensor<3> {
         match self {
             Self::Bert(bert) => bert.forward(pieces, mask, extra),
+        }
+    }
+
+    /// Takes weights from a model file, as it has them.
+    pub(crate) fn pack(&mut self, path: &str, weights: &mut Packing) {
+        match self {
+            Self::Bert(bert) => bert.pack(path, weights),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use crate::layers::cpu;
+
 /// How often each row of a stream counts.
 #[derive(Clone, Debug)]
 pub struct Multiplicities {
@@ -47,6 +49,9 @@ impl Multiplicities {
 
     /// The mean over all that counts, cls included: `[B, 1, d]`.
     pub(super) fn mean(&self, rows: &Tensor<3>) -> Tensor<3> {
+        if let Some(mean) = cpu::mean(&self.counts, rows) {
+            return mean;
+        }
         let total = self.counts.clone().sum_dim(1); // [B, 1]
         let share = (self.counts.clone() / total).unsqueeze_dim::<3>(1); // [B, 1, 1 + n]
         share.matmul(rows.clone())

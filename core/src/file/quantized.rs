@@ -1,5 +1,9 @@
 //! Weights of 8 bits: whole numbers from -127 to 127, times a scale for each row or column.
 
+use std::fmt;
+
+use muse_kernels::{Packed, Scale, Table};
+
 use crate::weights::NamedTensor;
 
 /// A tensor as `data × scale`, the scale running along one axis.
@@ -60,6 +64,76 @@ impl Quantized {
     }
 }
 
+/// A tensor of a file, as it lies there.
+pub(crate) struct Whole<'a> {
+    pub(crate) shape: Vec<usize>,
+    axis: usize,
+    scale: Vec<f32>,
+    /// Two's complement.
+    bytes: &'a [u8],
+}
+
+impl fmt::Debug for Whole<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "8 bits {:?}", self.shape)
+    }
+}
+
+impl<'a> Whole<'a> {
+    /// Of as many bytes as the shape has elements; the scale runs along `axis`.
+    pub(super) fn new(shape: &[usize], axis: usize, scale: Vec<f32>, bytes: &'a [u8]) -> Self {
+        Self {
+            shape: shape.to_vec(),
+            axis,
+            scale,
+            bytes,
+        }
+    }
+
+    /// Whether all weights are numbers.
+    pub(super) fn is_finite(&self) -> bool {
+        self.scale.iter().all(|scale| (scale * 128.0).is_finite())
+    }
+
+    /// The axis that the scale runs along.
+    pub(crate) fn axis(&self) -> usize {
+        self.axis
+    }
+
+    /// For each index of that axis.
+    pub(crate) fn scale(&self) -> &[f32] {
+        &self.scale
+    }
+
+    /// An element in row-major order, without its scale.
+    pub(crate) fn at(&self, index: usize) -> i8 {
+        self.bytes[index].cast_signed()
+    }
+
+    /// As floats.
+    pub(crate) fn floats(&self) -> Vec<f32> {
+        dequantize(self.bytes, &self.shape, self.axis, &self.scale)
+    }
+
+    /// A matrix `[in, out]` for products.
+    pub(crate) fn packed(&self, bias: Option<&[f32]>) -> Packed {
+        let [inputs, outputs] = [self.shape[0], self.shape[1]];
+        let scale = match self.axis {
+            0 => Scale::Inputs(&self.scale),
+            _ => Scale::Outputs(&self.scale),
+        };
+        let weight = |input: usize, output: usize| self.at(input * outputs + output);
+        Packed::new([inputs, outputs], weight, scale, bias)
+    }
+
+    /// A matrix as a table of rows.
+    pub(crate) fn table(&self) -> Table {
+        let weights = self.bytes.iter().map(|byte| byte.cast_signed());
+        let by_row = self.axis == 0;
+        Table::new(self.shape[1], weights.collect(), by_row, self.scale.clone())
+    }
+}
+
 /// The axis that a scale of shape `scale` runs along; `None` if it does not fit `shape`.
 pub(super) fn axis(shape: &[usize], scale: &[usize]) -> Option<usize> {
     let fits = |axis: usize| {
@@ -71,7 +145,7 @@ pub(super) fn axis(shape: &[usize], scale: &[usize]) -> Option<usize> {
 }
 
 /// The weights as f32. `bytes` are the whole numbers, two's complement.
-pub(super) fn dequantize(bytes: &[u8], shape: &[usize], axis: usize, scale: &[f32]) -> Vec<f32> {
+fn dequantize(bytes: &[u8], shape: &[usize], axis: usize, scale: &[f32]) -> Vec<f32> {
     let inner = inner(shape, axis);
     let mut values = Vec::with_capacity(bytes.len());
     if inner == 1 {

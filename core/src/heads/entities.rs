@@ -7,7 +7,7 @@ mod score;
 use std::ops::Range;
 
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::Serialize;
 
@@ -15,8 +15,9 @@ use self::crf::{Crf, Decoder};
 pub use self::score::{EntityCounter, EntityScores, Span, spans};
 use super::json::probability;
 use crate::exchange::Crossed;
-use crate::layers::linear::linear;
+use crate::layers::linear::Linear;
 use crate::layers::readback::{Host, Numbers, Readback, Ticket};
+use crate::load::Packing;
 use crate::text::splitter::Word;
 use crate::text::tokenizer::{EncodedText, Window};
 use crate::validate::ConfigError;
@@ -35,11 +36,17 @@ impl EntityHead {
     /// A head of `tags` tags on streams of width `d`, randomly initialised.
     pub(super) fn new(tags: usize, d: usize, dropout: f64, device: &Device) -> Self {
         Self {
-            fusion: LinearConfig::new(2 * d, d).init(device),
+            fusion: Linear::new(2 * d, d, device),
             dropout: DropoutConfig::new(dropout).init(),
-            emissions: LinearConfig::new(d, tags).init(device),
+            emissions: Linear::new(d, tags, device),
             crf: Crf::new(tags, device),
         }
+    }
+
+    /// Takes weights from a model file, as it has them.
+    pub(super) fn pack(&mut self, path: &str, weights: &mut Packing) {
+        self.fusion.pack(&format!("{path}.fusion"), weights);
+        self.emissions.pack(&format!("{path}.emissions"), weights);
     }
 
     /// Emissions `[B, W, K]` from the rows of each word's first piece and of the region with the same index.
@@ -58,7 +65,7 @@ impl EntityHead {
             ],
             1,
         ); // [B·W, 2d]
-        let fused = self.dropout.forward(linear(&self.fusion, pairs));
+        let fused = self.dropout.forward(self.fusion.forward(pairs));
         let emissions = self.emissions.forward(fused);
         let tags = emissions.dims()[1];
         let [size, width] = words.mask.dims();

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
@@ -14,7 +14,8 @@ use serde::Serialize;
 pub use self::score::{SentimentCounter, SentimentScores};
 use super::json::{by_class, probability};
 use crate::exchange::Crossed;
-use crate::layers::linear::linear;
+use crate::layers::linear::Linear;
+use crate::load::Packing;
 use crate::validate::ConfigError;
 
 /// Both cls rows → classes.
@@ -29,17 +30,23 @@ impl SentimentHead {
     /// A head of `classes` classes on streams of width `d`, randomly initialised.
     pub(super) fn new(classes: usize, d: usize, dropout: f64, device: &Device) -> Self {
         Self {
-            fusion: LinearConfig::new(2 * d, d).init(device),
+            fusion: Linear::new(2 * d, d, device),
             dropout: DropoutConfig::new(dropout).init(),
-            classes: LinearConfig::new(d, classes).init(device),
+            classes: Linear::new(d, classes, device),
         }
+    }
+
+    /// Takes weights from a model file, as it has them.
+    pub(super) fn pack(&mut self, path: &str, weights: &mut Packing) {
+        self.fusion.pack(&format!("{path}.fusion"), weights);
+        self.classes.pack(&format!("{path}.classes"), weights);
     }
 
     /// Logits `[B, classes]`.
     pub(super) fn forward(&self, crossed: &Crossed) -> Tensor<2> {
         let cls = |stream: &Tensor<3>| stream.clone().narrow(1, 0, 1).squeeze_dim::<2>(1);
         let pair = Tensor::cat(vec![cls(&crossed.text), cls(&crossed.image)], 1);
-        let fused = self.dropout.forward(linear(&self.fusion, pair));
+        let fused = self.dropout.forward(self.fusion.forward(pair));
         self.classes.forward(fused)
     }
 

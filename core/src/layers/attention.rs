@@ -1,11 +1,13 @@
 //! Multi-head self-attention, as the text encoder and the CrossTransformer use it.
 
 use burn::module::Module;
-use burn::nn::{Dropout, DropoutConfig, Initializer, Linear, LinearConfig};
+use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 
-use crate::layers::linear::linear;
+use crate::layers::cpu;
+use crate::layers::linear::Linear;
+use crate::load::Packing;
 
 /// Scaled dot-product self-attention with `heads` heads (Vaswani et al. 2017, arXiv:1706.03762, section 3.2).
 ///
@@ -22,16 +24,43 @@ pub(crate) struct SelfAttention {
 
 /// What a self-attention gives.
 pub(crate) struct Attended {
-    /// The attended rows, `[B, N, d]`.
+    /// The rows with what they attended to added, `[B, N, d]`.
     pub(crate) rows: Tensor<3>,
-    /// The attention weights before dropout, `[B, heads, N, N]`: query by key.
-    pub(crate) weights: Tensor<4>,
+    paid: Paid,
+}
+
+/// The attention weights before dropout.
+enum Paid {
+    /// `[B, heads, N, N]`: query by key.
+    All(Tensor<4>),
+    /// The first query's, averaged over the heads, `[B, N]`.
+    First(Tensor<2>),
+}
+
+impl Attended {
+    /// The attention that the first row pays to each row, averaged over the heads, `[B, N]`. Without a gradient.
+    pub(crate) fn scores(self) -> Tensor<2> {
+        match self.paid {
+            Paid::First(scores) => scores,
+            Paid::All(weights) => scores(weights),
+        }
+    }
+}
+
+/// The attention that the first row pays to each row, averaged over the heads: `[B, N]` of `weights` `[B, heads, N, N]`. Without a
+/// gradient.
+pub fn scores(weights: Tensor<4>) -> Tensor<2> {
+    weights
+        .detach()
+        .narrow(2, 0, 1) // the cls query
+        .mean_dim(1)
+        .squeeze_dims::<2>(&[1, 2])
 }
 
 impl SelfAttention {
     /// A layer of width `d_model` (a multiple of `heads`), randomly initialised.
     pub(crate) fn new(d_model: usize, heads: usize, dropout: f64, device: &Device) -> Self {
-        let linear = || LinearConfig::new(d_model, d_model).init(device);
+        let linear = || Linear::new(d_model, d_model, device);
         Self {
             query: linear(),
             key: linear(),
@@ -42,26 +71,57 @@ impl SelfAttention {
         }
     }
 
-    /// The same layer with an output of 0; see [`zero_init`].
+    /// The same layer with an output of 0; see [`Linear::zero_init`].
     pub(crate) fn zero_init(mut self, device: &Device) -> Self {
-        self.output = zero_init(&self.output, device);
+        self.output = self.output.zero_init(device);
         self
     }
 
-    /// Attends over `rows` `[B, N, d]`; `key_bias` `[B, 1, 1, N]` is added to the scores of the keys.
-    pub(crate) fn forward(&self, rows: Tensor<3>, key_bias: Option<&Tensor<4>>) -> Attended {
-        let [batch, length, d_model] = rows.dims();
+    /// See [`Linear::pack`].
+    pub(crate) fn pack(&mut self, path: &str, weights: &mut Packing) {
+        self.query.pack(&format!("{path}.query"), weights);
+        self.key.pack(&format!("{path}.key"), weights);
+        self.value.pack(&format!("{path}.value"), weights);
+        self.output.pack(&format!("{path}.output"), weights);
+    }
+
+    /// Adds to `rows` `[B, N, d]` what they attend to, after `dropout`; `key_bias` `[B, 1, 1, N]` is added to the scores of the keys.
+    pub(crate) fn forward(
+        &self,
+        rows: Tensor<3>,
+        key_bias: Option<&Tensor<4>>,
+        dropout: &Dropout,
+    ) -> Attended {
+        let query = self.query.forward(rows.clone());
+        let key = self.key.forward(rows.clone());
+        let value = self.value.forward(rows.clone());
+        let (attended, paid) = match cpu::attention([&query, &key, &value], key_bias, self.heads) {
+            Some((attended, first)) => (attended, Paid::First(first)),
+            None => self.attend(query, key, value, key_bias),
+        };
+        Attended {
+            rows: self.output.added(attended, dropout, rows),
+            paid,
+        }
+    }
+
+    /// The attended rows `[B, N, d]`, and the weights.
+    fn attend(
+        &self,
+        query: Tensor<3>,
+        key: Tensor<3>,
+        value: Tensor<3>,
+        key_bias: Option<&Tensor<4>>,
+    ) -> (Tensor<3>, Paid) {
+        let [batch, length, d_model] = query.dims();
         let d_head = d_model / self.heads;
         let split = |x: Tensor<3>| {
             x.reshape([batch, length, self.heads, d_head])
                 .swap_dims(1, 2) // [B, H, N, d/H]
         };
         // Scaling the queries is cheaper than scaling the N² scores.
-        let query = split(linear(&self.query, rows.clone()).div_scalar((d_head as f64).sqrt()));
-        let key = split(linear(&self.key, rows.clone()));
-        let value = split(linear(&self.value, rows));
-
-        let mut scores = query.matmul(key.swap_dims(2, 3)); // [B, H, N, N]
+        let query = split(query.div_scalar((d_head as f64).sqrt()));
+        let mut scores = query.matmul(split(key).swap_dims(2, 3)); // [B, H, N, N]
         if let Some(bias) = key_bias {
             scores = scores + bias.clone();
         }
@@ -69,25 +129,11 @@ impl SelfAttention {
         let rows = self
             .dropout
             .forward(weights.clone())
-            .matmul(value) // [B, H, N, d/H]
+            .matmul(split(value)) // [B, H, N, d/H]
             .swap_dims(1, 2)
             .reshape([batch, length, d_model]);
-        Attended {
-            rows: linear(&self.output, rows),
-            weights,
-        }
+        (rows, Paid::All(weights))
     }
-}
-
-/// A layer of the same sizes whose output is 0 until it is trained.
-///
-/// A residual branch that begins so leaves its input as it is: layers that are new do not garble what a pretrained encoder
-/// says before they have learned something (compare Zhang et al. 2019, arXiv:1901.09321).
-pub(crate) fn zero_init(linear: &Linear, device: &Device) -> Linear {
-    let [d_input, d_output] = linear.weight.lazy_shape().dims();
-    LinearConfig::new(d_input, d_output)
-        .with_initializer(Initializer::Zeros)
-        .init(device)
 }
 
 /// The additive bias that hides keys: 0 where `mask` `[B, N]` is 1, and a number whose exponential is 0 elsewhere.

@@ -1,18 +1,142 @@
-//! A linear layer over the few rows of a caption.
+//! A linear layer, and what follows it.
 
-use burn::nn::Linear;
-use burn::tensor::Tensor;
+use std::sync::Arc;
 
-/// `layer` of `rows` `[.., d_input]`: [`Linear::forward`], or in a browser's GPU a kernel of ours, which gives the same.
+use burn::module::{Module, Param};
+use burn::nn::{Dropout, Initializer, LinearConfig};
+use burn::tensor::activation::{gelu, relu};
+use burn::tensor::{Device, Tensor};
+use muse_kernels::{Activation, Floats};
+
+use crate::layers::cpu;
+use crate::load::{Packing, Weights};
+
+/// A linear layer: rows times weights, plus a bias.
 ///
-/// Without tuning at run time, which a page has no time for, burn takes a matrix product whose tiles were made for many rows: it took
-/// 93 % of a caption's time.
-pub(crate) fn linear<const D: usize>(layer: &Linear, rows: Tensor<D>) -> Tensor<D> {
-    #[cfg(all(feature = "kernels", target_family = "wasm"))]
-    if let Some(product) = gpu::linear(layer, &rows) {
-        return product;
+/// Its weights are the parameters, or, where a model of 8 bits is only asked, these 8 bits. In a browser's GPU the product is a
+/// kernel of ours: without tuning at run time, which a page has no time for, burn takes one whose tiles were made for many rows,
+/// which took 93 % of a caption's time.
+#[derive(Module, Debug)]
+pub struct Linear {
+    weight: Param<Tensor<2>>, // [in, out]
+    /// `[out]`
+    pub bias: Option<Param<Tensor<1>>>,
+    /// In the place of the parameters, which are then never made.
+    #[module(skip)]
+    packed: Option<Arc<Packed>>,
+}
+
+/// The weights of a layer that is only asked.
+#[derive(Debug)]
+pub(crate) enum Packed {
+    /// Of 8 bits.
+    Whole(muse_kernels::Packed),
+    /// Floats, where they are so few that they are no 8 bits in any file.
+    Floats(Floats),
+}
+
+impl Packed {
+    /// Width of the product.
+    pub(crate) fn outputs(&self) -> usize {
+        match self {
+            Self::Whole(packed) => packed.outputs(),
+            Self::Floats(packed) => packed.outputs(),
+        }
     }
-    layer.forward(rows)
+}
+
+impl Linear {
+    /// A layer from width `input` to `output`, randomly initialised.
+    pub(crate) fn new(input: usize, output: usize, device: &Device) -> Self {
+        Self::of(&LinearConfig::new(input, output), device)
+    }
+
+    fn of(config: &LinearConfig, device: &Device) -> Self {
+        let layer = config.init(device);
+        Self {
+            weight: layer.weight,
+            bias: layer.bias,
+            packed: None,
+        }
+    }
+
+    /// A layer of the same sizes whose output is 0 until it is trained.
+    ///
+    /// A residual branch that begins so leaves its input as it is: layers that are new do not garble what a pretrained encoder
+    /// says before they have learned something (compare Zhang et al. 2019, arXiv:1901.09321).
+    pub(crate) fn zero_init(&self, device: &Device) -> Self {
+        let [input, output] = self.weight.lazy_shape().dims();
+        let config = LinearConfig::new(input, output);
+        Self::of(&config.with_initializer(Initializer::Zeros), device)
+    }
+
+    /// Takes its weights from a model file, if they are of 8 bits there.
+    pub(crate) fn pack(&mut self, path: &str, weights: &mut Packing) {
+        let shape: [usize; 2] = self.weight.lazy_shape().dims();
+        let bias = format!("{path}.bias");
+        if self.bias.is_some() && !weights.has(&bias, &shape[1..]) {
+            return;
+        }
+        let Some(weight) = weights.take_small(&format!("{path}.weight"), &shape) else {
+            return;
+        };
+        let bias = self.bias.is_some().then(|| weights.floats(&bias));
+        self.packed = Some(Arc::new(match weight {
+            Weights::Whole(whole) => Packed::Whole(whole.packed(bias.as_deref())),
+            Weights::Floats(floats) => {
+                let weight = |input: usize, output: usize| floats.data[input * shape[1] + output];
+                Packed::Floats(Floats::new(shape, weight, bias.as_deref()))
+            }
+        }));
+    }
+
+    /// `[.., in]` to `[.., out]`.
+    pub fn forward<const D: usize>(&self, rows: Tensor<D>) -> Tensor<D> {
+        match &self.packed {
+            Some(packed) => cpu::product(packed, &rows, Activation::None, None),
+            None => self.product(rows),
+        }
+    }
+
+    /// The `activation` of [`Self::forward`].
+    pub(crate) fn activated<const D: usize>(
+        &self,
+        rows: Tensor<D>,
+        activation: Activation,
+    ) -> Tensor<D> {
+        if let Some(packed) = &self.packed {
+            return cpu::product(packed, &rows, activation, None);
+        }
+        let product = self.product(rows);
+        match activation {
+            Activation::None => product,
+            Activation::Gelu => gelu(product),
+            Activation::Relu => relu(product),
+            Activation::Relu6 => product.clamp(0.0, 6.0),
+        }
+    }
+
+    /// [`Self::forward`] added to a `residual` `[.., out]`, in training after dropout.
+    pub(crate) fn added<const D: usize>(
+        &self,
+        rows: Tensor<D>,
+        dropout: &Dropout,
+        residual: Tensor<D>,
+    ) -> Tensor<D> {
+        match &self.packed {
+            Some(packed) => cpu::product(packed, &rows, Activation::None, Some(&residual)),
+            None => residual + dropout.forward(self.product(rows)),
+        }
+    }
+
+    fn product<const D: usize>(&self, rows: Tensor<D>) -> Tensor<D> {
+        #[cfg(all(feature = "kernels", target_family = "wasm"))]
+        if let Some(product) = gpu::linear(self, &rows) {
+            return product;
+        }
+        let bias = self.bias.as_ref().map(Param::val);
+        burn::tensor::module::linear(rows, self.weight.val(), bias)
+    }
 }
 
 #[cfg(all(feature = "kernels", target_family = "wasm"))]
@@ -23,8 +147,9 @@ mod gpu {
     use burn::cubecl::ir::attributes::BufferIOAttr;
     use burn::cubecl::prelude::{CubeCount, KernelId};
     use burn::cubecl::server::{KernelArguments, MetadataBindingInfo};
-    use burn::nn::Linear;
     use burn::tensor::{DType, Shape, Tensor};
+
+    use super::Linear;
 
     /// Beyond so many rows burn's tiles are worth their cost.
     const FEW: usize = 256;

@@ -299,11 +299,7 @@ fn write_shape(out: &mut impl Write, config: &MuseConfig) -> io::Result<()> {
     writeln!(
         out,
         "exchange   {} layers, {} heads, ratio {} in layers {} to {}{rule}",
-        exchange.layers,
-        exchange.heads,
-        exchange.theta,
-        exchange.first_layer,
-        exchange.last_layer,
+        exchange.layers, exchange.heads, exchange.theta, exchange.first_layer, exchange.last_layer,
     )?;
     if let Some(decoders) = &config.decoders {
         writeln!(out, "decoders   {}", described(decoders))?;

@@ -1,10 +1,19 @@
 //! A convolution and its batch normalisation with fixed statistics, in one step.
 
+mod packed;
+
+use std::sync::Arc;
+
 use burn::module::{Module, Param, RunningState};
 use burn::nn::Initializer;
+use burn::tensor::activation::{gelu, relu};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
+use muse_kernels::{Activation, Window};
+
+use self::packed::PackedConv;
+use crate::load::Packing;
 
 /// What the border of the input is padded with zeros to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +51,9 @@ pub(super) struct ConvNorm {
     groups: usize,
     #[module(skip)]
     border: Border,
+    /// In the place of the parameters, in a model that is only asked.
+    #[module(skip)]
+    packed: Option<Arc<PackedConv>>,
 }
 
 /// The numbers of a batch normalisation. The statistics are buffers: unfreezing the network does not train them.
@@ -81,23 +93,58 @@ impl ConvNormConfig {
             kernel: self.kernel,
             groups: self.groups,
             border: self.border,
+            packed: None,
         }
     }
 }
 
 impl ConvNorm {
-    /// `[B, in, h, w]` to `[B, out, h / stride, w / stride]`, rounded up.
-    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    /// Takes its weights from a model file, the normalisation folded into them.
+    pub(super) fn pack(&mut self, path: &str, weights: &mut Packing) {
+        self.packed = PackedConv::new(self, path, weights).map(Arc::new);
+    }
+
+    /// The `activation` of the layer, plus a `residual`. A map of h × w pixels becomes one of h / stride × w / stride, rounded up;
+    /// see [`Layout`] for where its channels are.
+    pub(super) fn forward(
+        &self,
+        map: Tensor<4>,
+        activation: Activation,
+        residual: Option<Tensor<4>>,
+    ) -> Tensor<4> {
+        if let Some(packed) = &self.packed {
+            return packed.forward(self, map, activation, residual);
+        }
         let (scale, shift) = self.norm.scale_and_shift();
         let weight = self.weight.val() * scale.reshape([-1, 1, 1, 1]);
-        let [_, _, height, width] = input.dims();
+        let [_, _, height, width] = map.dims();
         let options = ConvOptions::new_with_padding(
             [self.stride; 2],
             [self.padding(height), self.padding(width)],
             [1, 1],
             self.groups,
         );
-        conv2d(input, weight, Some(shift), options)
+        let map = conv2d(map, weight, Some(shift), options);
+        let map = match activation {
+            Activation::None => map,
+            Activation::Gelu => gelu(map),
+            Activation::Relu => relu(map),
+            Activation::Relu6 => map.clamp(0.0, 6.0),
+        };
+        match residual {
+            Some(residual) => map + residual,
+            None => map,
+        }
+    }
+
+    /// What it reads of a map.
+    fn window(&self, height: usize, width: usize) -> Window {
+        Window {
+            kernel: self.kernel,
+            stride: self.stride,
+            before: [self.padding(height).0, self.padding(width).0],
+            out: [height.div_ceil(self.stride), width.div_ceil(self.stride)],
+        }
     }
 
     /// Zeros before and after an axis of `size` pixels.
@@ -109,6 +156,41 @@ impl ConvNorm {
                 let total = needed.saturating_sub(size);
                 (total / 2, total - total / 2)
             }
+        }
+    }
+}
+
+/// Where the channels of a network's maps are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// `[B, channels, h, w]`, as in training.
+    First,
+    /// `[B, h, w, channels]`, as packed layers have them.
+    Last,
+}
+
+impl Layout {
+    /// That of a network with this layer.
+    pub(super) fn of(layer: &ConvNorm) -> Self {
+        match layer.packed {
+            Some(_) => Self::Last,
+            None => Self::First,
+        }
+    }
+
+    /// From `[B, channels, h, w]`.
+    pub(super) fn enter(self, map: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::First => map,
+            Self::Last => map.permute([0, 2, 3, 1]),
+        }
+    }
+
+    /// To `[B, channels, h, w]`.
+    pub(super) fn leave(self, map: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::First => map,
+            Self::Last => map.permute([0, 3, 1, 2]),
         }
     }
 }

@@ -4,8 +4,10 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use muse_kernels::Activation;
 
-use super::conv_norm::{Border, ConvNorm, ConvNormConfig};
+use super::conv_norm::{Border, ConvNorm, ConvNormConfig, Layout};
+use crate::load::Packing;
 use crate::weights::foreign::{Foreign, norm_parameter};
 
 /// One row for each stage: repeats, kernel, stride of the first repeat, expansion, output channels.
@@ -70,15 +72,32 @@ impl EfficientNetLite0 {
     }
 
     fn run(&self, pixels: Tensor<4>, mut observe: impl FnMut(&Tensor<4>)) -> Tensor<4> {
-        let mut map = relu6(self.stem.forward(pixels)); // [B, 32, S/2, S/2]
-        observe(&map);
+        let layout = Layout::of(&self.stem);
+        let mut map = layout.enter(pixels);
+        map = self.stem.forward(map, Activation::Relu6, None); // [B, 32, S/2, S/2]
+        observe(&layout.leave(map.clone()));
         for block in &self.blocks {
             map = block.forward(map);
-            observe(&map);
+            observe(&layout.leave(map.clone()));
         }
-        let map = relu6(self.head.forward(map)); // [B, 1280, S/32, S/32]
+        let map = self.head.forward(map, Activation::Relu6, None); // [B, 1280, S/32, S/32]
+        let map = layout.leave(map);
         observe(&map);
         map
+    }
+
+    /// Takes its weights from a model file.
+    pub(super) fn pack(&mut self, path: &str, weights: &mut Packing) {
+        self.stem.pack(&format!("{path}.stem"), weights);
+        for (index, block) in self.blocks.iter_mut().enumerate() {
+            let path = format!("{path}.blocks.{index}");
+            if let Some(expand) = &mut block.expand {
+                expand.pack(&format!("{path}.expand"), weights);
+            }
+            block.depthwise.pack(&format!("{path}.depthwise"), weights);
+            block.project.pack(&format!("{path}.project"), weights);
+        }
+        self.head.pack(&format!("{path}.head"), weights);
     }
 
     /// Paths of its parts from the input on.
@@ -111,14 +130,11 @@ impl Block {
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let residual = self.residual.then(|| input.clone());
         let wide = match &self.expand {
-            Some(expand) => relu6(expand.forward(input)),
+            Some(expand) => expand.forward(input, Activation::Relu6, None),
             None => input,
         };
-        let output = self.project.forward(relu6(self.depthwise.forward(wide)));
-        match residual {
-            Some(input) => output + input,
-            None => output,
-        }
+        let wide = self.depthwise.forward(wide, Activation::Relu6, None);
+        self.project.forward(wide, Activation::None, residual)
     }
 }
 
@@ -140,10 +156,6 @@ fn conv(
         epsilon: 1e-3,
     }
     .init(device)
-}
-
-fn relu6(x: Tensor<4>) -> Tensor<4> {
-    x.clamp(0.0, 6.0)
 }
 
 /// What `efficientnet_lite_pytorch` calls a parameter.

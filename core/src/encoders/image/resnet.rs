@@ -5,8 +5,11 @@ use burn::nn::PaddingConfig2d;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use muse_kernels::Activation;
 
-use super::conv_norm::{Border, ConvNorm, ConvNormConfig};
+use super::conv_norm::{Border, ConvNorm, ConvNormConfig, Layout};
+use crate::layers::cpu;
+use crate::load::Packing;
 use crate::weights::foreign::{Foreign, norm_parameter, replace_all};
 
 /// A ResNet without pooling and classifier; its fields are named as in torchvision.
@@ -70,15 +73,45 @@ impl ResNet {
     }
 
     fn run(&self, pixels: Tensor<4>, mut observe: impl FnMut(&Tensor<4>)) -> Tensor<4> {
-        let mut map = self.maxpool.forward(relu(self.conv1.forward(pixels))); // [B, 64, S/4, S/4]
-        observe(&map);
+        let layout = Layout::of(&self.conv1);
+        let map = layout.enter(pixels);
+        let map = self.conv1.forward(map, Activation::Relu, None);
+        let mut map = match layout {
+            Layout::First => self.maxpool.forward(map),
+            Layout::Last => cpu::max_pool(map, 3, 2, 1),
+        }; // [B, 64, S/4, S/4]
+        observe(&layout.leave(map.clone()));
         for layer in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
             for block in layer {
                 map = block.forward(map);
             }
-            observe(&map);
+            observe(&layout.leave(map.clone()));
         }
-        map
+        layout.leave(map)
+    }
+
+    /// Takes its weights from a model file.
+    pub(super) fn pack(&mut self, path: &str, weights: &mut Packing) {
+        self.conv1.pack(&format!("{path}.conv1"), weights);
+        let layers = [
+            &mut self.layer1,
+            &mut self.layer2,
+            &mut self.layer3,
+            &mut self.layer4,
+        ];
+        for (number, layer) in layers.into_iter().enumerate() {
+            for (index, block) in layer.iter_mut().enumerate() {
+                let path = format!("{path}.layer{}.{index}", number + 1);
+                block.conv1.pack(&format!("{path}.conv1"), weights);
+                block.conv2.pack(&format!("{path}.conv2"), weights);
+                if let Some(conv3) = &mut block.conv3 {
+                    conv3.pack(&format!("{path}.conv3"), weights);
+                }
+                if let Some(downsample) = &mut block.downsample {
+                    downsample.pack(&format!("{path}.downsample"), weights);
+                }
+            }
+        }
     }
 
     /// Paths of its parts from the input on.
@@ -118,15 +151,19 @@ impl Block {
     }
 
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let mut map = self.conv2.forward(relu(self.conv1.forward(input.clone())));
-        if let Some(conv3) = &self.conv3 {
-            map = conv3.forward(relu(map));
-        }
         let shortcut = match &self.downsample {
-            Some(downsample) => downsample.forward(input),
-            None => input,
+            Some(downsample) => downsample.forward(input.clone(), Activation::None, None),
+            None => input.clone(),
         };
-        relu(map + shortcut)
+        let map = self.conv1.forward(input, Activation::Relu, None);
+        let map = match &self.conv3 {
+            None => self.conv2.forward(map, Activation::None, Some(shortcut)),
+            Some(conv3) => {
+                let map = self.conv2.forward(map, Activation::Relu, None);
+                conv3.forward(map, Activation::None, Some(shortcut))
+            }
+        };
+        relu(map)
     }
 }
 

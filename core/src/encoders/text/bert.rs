@@ -4,18 +4,18 @@
 mod tests;
 
 use burn::module::Module;
-use burn::nn::{
-    Dropout, DropoutConfig, Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear,
-    LinearConfig,
-};
-use burn::tensor::activation::gelu;
+use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{Device, Int, Tensor};
+use muse_kernels::Activation;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::layers::attention::{SelfAttention, hide_padding};
-use crate::layers::linear::linear;
+use crate::layers::embedding::Embedding;
+use crate::layers::linear::Linear;
+use crate::layers::norm::LayerNorm;
+use crate::load::Packing;
 use crate::validate::{self, ConfigError};
 use crate::weights::foreign::{Foreign, replace_all};
 use crate::weights::{Problem, StateDict, WeightsError, load};
@@ -159,20 +159,9 @@ impl Bert {
     /// An encoder with random weights.
     pub fn new(config: &BertConfig, device: &Device) -> Self {
         let d = config.hidden_size;
-        let norm = || {
-            LayerNormConfig::new(d)
-                .with_epsilon(config.layer_norm_eps)
-                .init(device)
-        };
+        let norm = || LayerNorm::new(d, config.layer_norm_eps, device);
         let dropout = || DropoutConfig::new(config.hidden_dropout_prob).init();
-        let embedding = |n: usize| {
-            EmbeddingConfig::new(n, d)
-                .with_initializer(burn::nn::Initializer::Normal {
-                    mean: 0.0,
-                    std: 0.02,
-                })
-                .init(device)
-        };
+        let embedding = |n: usize| Embedding::new(n, d, device);
         Self {
             embeddings: Embeddings {
                 word_embeddings: embedding(config.vocab_size),
@@ -190,8 +179,8 @@ impl Bert {
                         device,
                     ),
                     attention_norm: norm(),
-                    intermediate: LinearConfig::new(d, config.intermediate_size).init(device),
-                    output: LinearConfig::new(config.intermediate_size, d).init(device),
+                    intermediate: Linear::new(d, config.intermediate_size, device),
+                    output: Linear::new(config.intermediate_size, d, device),
                     output_norm: norm(),
                     dropout: dropout(),
                 })
@@ -228,6 +217,20 @@ impl Bert {
             states.push(layer.forward(rows, key_bias.as_ref()));
         }
         states
+    }
+
+    /// Takes weights from a model file, as it has them.
+    pub(super) fn pack(&mut self, path: &str, weights: &mut Packing) {
+        let words = &mut self.embeddings.word_embeddings;
+        words.pack(&format!("{path}.embeddings.word_embeddings"), weights);
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            let path = format!("{path}.layers.{index}");
+            layer.attention.pack(&format!("{path}.attention"), weights);
+            layer
+                .intermediate
+                .pack(&format!("{path}.intermediate"), weights);
+            layer.output.pack(&format!("{path}.output"), weights);
+        }
     }
 
     /// Loads a Hugging Face BERT: with or without the `bert.` prefix, `gamma`/`beta` or `weight`/`bias` for the
@@ -268,15 +271,13 @@ impl Embeddings {
         let words = self.word_embeddings.forward(pieces); // [B, N, d]
         let positions = self
             .position_embeddings
-            .weight
-            .val()
+            .weight()
             .narrow(0, 0, length)
             .unsqueeze(); // [1, N, d]
         // Segment 0 everywhere.
         let segment = self
             .token_type_embeddings
-            .weight
-            .val()
+            .weight()
             .narrow(0, 0, 1)
             .unsqueeze(); // [1, 1, d]
         let mut sum = words + (positions + segment);
@@ -289,13 +290,11 @@ impl Embeddings {
 
 impl Layer {
     fn forward(&self, rows: Tensor<3>, key_bias: Option<&Tensor<4>>) -> Tensor<3> {
-        let attended = self.attention.forward(rows.clone(), key_bias).rows;
-        let rows = self
-            .attention_norm
-            .forward(rows + self.dropout.forward(attended));
-        let wide = gelu(linear(&self.intermediate, rows.clone()));
-        let fed = linear(&self.output, wide);
-        self.output_norm.forward(rows + self.dropout.forward(fed))
+        let attended = self.attention.forward(rows, key_bias, &self.dropout);
+        let rows = self.attention_norm.forward(attended.rows);
+        let wide = self.intermediate.activated(rows.clone(), Activation::Gelu);
+        let fed = self.output.added(wide, &self.dropout, rows);
+        self.output_norm.forward(fed)
     }
 }
 
