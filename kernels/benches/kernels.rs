@@ -1,5 +1,7 @@
 //! What the kernels take at the sizes of the shipped model, on every tier of this machine, on one thread.
 
+#![allow(missing_docs)] // of what the macros define
+
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use muse_kernels::{
     Activation, Attention, Depthwise, Floats, Packed, Scale, Shape, Tier, Window, normalise,
