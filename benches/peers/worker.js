@@ -49,14 +49,19 @@ const subjects = {
     if (JSON.parse(muse.device).kind !== device) throw new Error(`it runs on ${muse.device}`);
     const [width, height] = [640, 480];
     const pixels = new Uint8Array(width * height * 4).map((_, i) => (i * 7919) % 251);
-    let picture = -1;
+    let picture;
     return async (pieces, photo) => {
       if (photo === "first") {
-        if (picture >= 0) muse.dropPicture(picture);
-        picture = muse.rgbaPicture(pixels, width, height);
+        picture?.free();
+        picture = glue.Picture.fromRgba(pixels, width, height);
       }
       const caption = Array(pieces - 2).fill("a").join(" ");
-      const [answer] = JSON.parse(await muse.tag([caption], Int32Array.of(photo ? picture : -1), false));
+      const job = muse.job(false);
+      if (photo) job.addWithPicture(caption, picture);
+      else job.add(caption);
+      while (await job.look());
+      while (await job.read(1));
+      const [answer] = JSON.parse(job.finish());
       if (answer.pieces !== pieces) throw new Error(`${answer.pieces} pieces, not ${pieces}`);
       const errors = JSON.parse(glue.takeLog()).filter(({ level }) => level === "error");
       if (errors.length) throw new Error(errors[0].message);

@@ -4,9 +4,6 @@ use crate::linear::Activation;
 use crate::threads::split;
 use crate::tier::tiered;
 
-/// Channels that go together.
-const LANES: usize = 16;
-
 /// A feature map's height, width and channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -99,48 +96,60 @@ fn depthwise_plain(
     first: usize,
     out: &mut [f32],
 ) {
-    let Shape {
-        height,
-        width,
-        channels,
-    } = shape;
-    for (index, pixel) in out.chunks_exact_mut(channels.max(1)).enumerate() {
-        let index = first + index;
-        let (y, x) = (index / window.out[1], index % window.out[1]);
-        let rows = reach(y, window.before[0], height, window);
-        let columns = reach(x, window.before[1], width, window);
-        let (top, left) = (y * window.stride, x * window.stride);
-        let mut channel = 0;
-        while channel < channels {
-            let lanes = LANES.min(channels - channel);
-            let mut sums = [0.0; LANES];
-            sums[..lanes].copy_from_slice(&layer.bias[channel..channel + lanes]);
-            for ky in rows.clone() {
-                let row = (top + ky - window.before[0]) * width;
-                for kx in columns.clone() {
-                    let place = (row + left + kx - window.before[1]) * channels + channel;
-                    let weight = (ky * window.kernel + kx) * channels + channel;
-                    let (values, weights) = (
-                        &map[place..place + lanes],
-                        &layer.weights[weight..weight + lanes],
-                    );
-                    if let (Some(values), Some(weights)) = (
-                        values.first_chunk::<LANES>(),
-                        weights.first_chunk::<LANES>(),
-                    ) {
-                        for lane in 0..LANES {
-                            sums[lane] += values[lane] * weights[lane];
-                        }
-                    } else {
-                        for ((sum, value), weight) in sums.iter_mut().zip(values).zip(weights) {
-                            *sum += value * weight;
-                        }
+    match shape.channels {
+        channels if channels.is_multiple_of(32) => {
+            in_chunks::<32>(layer, map, shape, window, activation, first, out);
+        }
+        channels if channels.is_multiple_of(16) => {
+            in_chunks::<16>(layer, map, shape, window, activation, first, out);
+        }
+        _ => in_chunks::<1>(layer, map, shape, window, activation, first, out),
+    }
+}
+
+/// Pixels from the `first` on, so many channels at a time.
+#[inline(always)]
+fn in_chunks<const L: usize>(
+    layer: &Depthwise,
+    map: &[f32],
+    shape: Shape,
+    window: Window,
+    activation: Activation,
+    first: usize,
+    out: &mut [f32],
+) {
+    let chunks = shape.channels / L;
+    let (map, _) = map.as_chunks::<L>();
+    let (weights, _) = layer.weights.as_chunks::<L>();
+    let (bias, _) = layer.bias.as_chunks::<L>();
+    let (out, _) = out.as_chunks_mut::<L>();
+    for (index, pixel) in out.chunks_exact_mut(chunks.max(1)).enumerate() {
+        let (y, x) = (
+            (first + index) / window.out[1],
+            (first + index) % window.out[1],
+        );
+        let columns = reach(x, window.before[1], shape.width, window);
+        let left = x * window.stride + columns.start - window.before[1];
+        // Where the window's lines begin on the map and among the weights.
+        let lines = reach(y, window.before[0], shape.height, window).map(|ky| {
+            let line = (y * window.stride + ky - window.before[0]) * shape.width + left;
+            (line * chunks, (ky * window.kernel + columns.start) * chunks)
+        });
+        for (chunk, pixel) in pixel.iter_mut().enumerate() {
+            let mut sums = bias[chunk];
+            for (line, weight) in lines.clone() {
+                let (mut line, mut weight) = (line + chunk, weight + chunk);
+                for _ in columns.clone() {
+                    let (values, weights) = (&map[line], &weights[weight]);
+                    for lane in 0..L {
+                        sums[lane] += values[lane] * weights[lane];
                     }
+                    line += chunks;
+                    weight += chunks;
                 }
             }
             activation.apply(&mut sums);
-            pixel[channel..channel + lanes].copy_from_slice(&sums[..lanes]);
-            channel += lanes;
+            *pixel = sums;
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::threads::split;
 use crate::tier::{Kind, Tier};
 
 /// Columns of a panel.
-const PANEL: usize = 16;
+pub(crate) const PANEL: usize = 16;
 
 /// What a matrix of whole numbers is to be multiplied by.
 #[derive(Clone, Copy, Debug)]
@@ -214,6 +214,7 @@ impl Work<'_> {
 macro_rules! product {
     ($name:ident, $dot:path, $most:literal $(, $features:literal)?) => {
         impl Work<'_> {
+            #[inline(never)]
             $(#[target_feature(enable = $features)])?
             fn $name(&self, out: &mut [f32]) {
                 $(#[target_feature(enable = $features)])?
@@ -281,6 +282,32 @@ product!(neon, dot::neon, 4, "neon");
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 product!(simd128, dot::simd128, 4);
 
+/// Puts the first `columns` of `sums` there, plus a residual.
+#[inline(always)]
+pub(crate) fn put(
+    sums: &mut [f32; PANEL],
+    columns: usize,
+    residual: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    if let Some(residual) = residual {
+        if let (PANEL, Some(residual)) = (columns, residual.first_chunk::<PANEL>()) {
+            for column in 0..PANEL {
+                sums[column] += residual[column];
+            }
+        } else {
+            for (sum, residual) in sums.iter_mut().zip(&residual[..columns]) {
+                *sum += residual;
+            }
+        }
+    }
+    // A copy of known length is a few instructions, any other is a call.
+    match (columns, out.first_chunk_mut::<PANEL>()) {
+        (PANEL, Some(out)) => *out = *sums,
+        _ => out[..columns].copy_from_slice(&sums[..columns]),
+    }
+}
+
 impl Work<'_> {
     /// A block of a panel.
     #[inline(always)]
@@ -315,11 +342,11 @@ impl Work<'_> {
         self.activation.apply(sums);
         let start = row * matrix.outputs + first;
         let columns = PANEL.min(matrix.outputs - first);
-        if let Some(residual) = self.residual {
-            for (sum, residual) in sums.iter_mut().zip(&residual[start..start + columns]) {
-                *sum += residual;
-            }
-        }
-        out[start..start + columns].copy_from_slice(&sums[..columns]);
+        put(
+            sums,
+            columns,
+            self.residual.map(|all| &all[start..]),
+            &mut out[start..],
+        );
     }
 }

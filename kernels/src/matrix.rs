@@ -1,14 +1,13 @@
 //! Products of floats, for the few layers that are not of 8 bits.
 
-use crate::linear::Activation;
+use crate::linear::{Activation, PANEL, put};
 use crate::threads::split;
 use crate::tier::tiered;
 
-/// Columns of a panel.
-pub(crate) const PANEL: usize = 16;
-
 /// Rows that go together.
 const ROWS: usize = 4;
+/// Columns that go together: as many as registers hold the sums of.
+const WIDTH: usize = if cfg!(target_arch = "wasm32") { 8 } else { 16 };
 
 /// A matrix of floats with its bias, laid out for [`Floats::product`].
 #[derive(Clone, Debug)]
@@ -109,45 +108,58 @@ fn product_plain(
     residual: Option<&[f32]>,
     out: &mut [f32],
 ) {
+    let inputs = matrix.inputs;
+    for panel in 0..matrix.outputs.div_ceil(PANEL) {
+        let tiles = rows.chunks_exact(inputs * ROWS);
+        let rest = tiles.remainder().chunks_exact(inputs);
+        let done = tiles.len() * ROWS;
+        for (tile, rows) in tiles.enumerate() {
+            let rows: [&[f32]; ROWS] = std::array::from_fn(|r| &rows[r * inputs..(r + 1) * inputs]);
+            product_of(matrix, panel, tile * ROWS, rows, activation, residual, out);
+        }
+        for (row, one) in rest.enumerate() {
+            product_of(matrix, panel, done + row, [one], activation, residual, out);
+        }
+    }
+}
+
+/// A panel of the product of some rows, the first of which is `row`.
+#[inline(always)]
+fn product_of<const R: usize>(
+    matrix: &Floats,
+    panel: usize,
+    row: usize,
+    rows: [&[f32]; R],
+    activation: Activation,
+    residual: Option<&[f32]>,
+    out: &mut [f32],
+) {
     let Floats {
         inputs, outputs, ..
     } = *matrix;
-    let panels = matrix.weights.chunks_exact((inputs * PANEL).max(1));
-    for (panel, weights) in panels.enumerate() {
-        let first = panel * PANEL;
+    let weights = &matrix.weights[panel * inputs * PANEL..(panel + 1) * inputs * PANEL];
+    let first = panel * PANEL;
+    let bias: &[f32; PANEL] = matrix.bias[first..].first_chunk().expect("whole panels");
+    let mut sums = [*bias; R];
+    for at in (0..PANEL).step_by(WIDTH) {
+        let mut part = [[0.0; WIDTH]; R];
+        multiply(rows, &weights[at..], PANEL, &mut part);
+        for (sums, part) in sums.iter_mut().zip(&part) {
+            for (sum, part) in sums[at..at + WIDTH].iter_mut().zip(part) {
+                *sum += part;
+            }
+        }
+    }
+    for (r, sums) in sums.iter_mut().enumerate() {
+        activation.apply(sums);
+        let start = (row + r) * outputs + first;
         let columns = PANEL.min(outputs - first);
-        let bias: &[f32; PANEL] = matrix.bias[first..].first_chunk().expect("whole panels");
-        let mut finish = |row: usize, mut sums: [f32; PANEL]| {
-            for column in 0..PANEL {
-                sums[column] += bias[column];
-            }
-            activation.apply(&mut sums);
-            let place = row * outputs + first..row * outputs + first + columns;
-            if let Some(residual) = residual {
-                for (sum, residual) in sums.iter_mut().zip(&residual[place.clone()]) {
-                    *sum += residual;
-                }
-            }
-            out[place].copy_from_slice(&sums[..columns]);
-        };
-        let mut row = 0;
-        let whole = rows.chunks_exact(inputs * ROWS);
-        let rest = whole.remainder();
-        for rows in whole {
-            let rows: [&[f32]; ROWS] = std::array::from_fn(|r| &rows[r * inputs..(r + 1) * inputs]);
-            let mut sums = [[0.0; PANEL]; ROWS];
-            multiply(rows, weights, PANEL, &mut sums);
-            for sums in sums {
-                finish(row, sums);
-                row += 1;
-            }
-        }
-        for one in rest.chunks_exact(inputs) {
-            let mut sums = [[0.0; PANEL]];
-            multiply([one], weights, PANEL, &mut sums);
-            finish(row, sums[0]);
-            row += 1;
-        }
+        put(
+            sums,
+            columns,
+            residual.map(|all| &all[start..]),
+            &mut out[start..],
+        );
     }
 }
 

@@ -71,6 +71,8 @@ impl fmt::Display for Tier {
 macro_rules! tiered {
     ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) = $body:path;) => {
         $(#[$attribute])*
+        // In a caller that is to be small its loops would stay loops.
+        #[inline(never)]
         #[allow(clippy::too_many_arguments)]
         $visibility fn $name(tier: $crate::Tier, $($argument: $type),*) {
             #[cfg(target_arch = "x86_64")]

@@ -40,11 +40,12 @@ impl Build {
 }
 
 /// What a module depends on. Cargo would know, but thinks that all of a fresh clone has changed.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     ".cargo",
     "Cargo.lock",
     "Cargo.toml",
     "core",
+    "kernels",
     "web",
     "xtask/npm/minify.mjs",
     "xtask/npm/package-lock.json",

@@ -30,7 +30,7 @@ pub fn without_trunks(index: &str) -> String {
 }
 
 /// What the page is made of.
-const FOLDERS: [&str; 3] = ["core", "models", "web"];
+const FOLDERS: [&str; 4] = ["core", "kernels", "models", "web"];
 const FILES: [&str; 3] = ["Cargo.lock", "Cargo.toml", "index.html"];
 
 /// An editor writes a file in several steps; they count as one change.

@@ -55,21 +55,19 @@ mod memory {
 mod memory {
     use burn::tensor::{Device, Tensor, TensorData};
 
-    pub(crate) type Numbers = Never;
+    pub(crate) struct Numbers;
 
-    pub(crate) enum Never {}
-
-    impl Never {
+    impl Numbers {
         pub(crate) fn of<const D: usize>(_: &Tensor<D>) -> Option<Self> {
             None
         }
     }
 
-    impl std::ops::Deref for Never {
+    impl std::ops::Deref for Numbers {
         type Target = [f32];
 
         fn deref(&self) -> &[f32] {
-            match *self {}
+            &[]
         }
     }
 

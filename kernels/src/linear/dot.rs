@@ -183,22 +183,19 @@ mod wasm {
         sums: &mut [[i32; PANEL]; R],
     ) {
         assert!(rows.iter().all(|row| row.len() == panel.len()));
+        // Several groups a turn, whose addresses then differ by constants.
+        let (turns, rest) = panel.as_chunks::<TURN>();
         for half in 0..2 {
             let mut vectors = [[i32x4_splat(0); 2]; R];
-            for (index, group) in panel.iter().enumerate() {
-                // SAFETY: a group has 32 bytes, of which 16 are loaded.
-                let weights = unsafe { v128_load(group.as_ptr().add(16 * half).cast()) };
-                let weights = [
-                    i16x8_extend_low_i8x16(weights),
-                    i16x8_extend_high_i8x16(weights),
-                ];
-                for (row, vectors) in rows.iter().zip(&mut vectors) {
-                    // SAFETY: each row is as long as the panel, as was asserted.
-                    let pair = i32x4_splat(unsafe { *row.get_unchecked(index) });
-                    for (vector, weights) in vectors.iter_mut().zip(weights) {
-                        *vector = i32x4_add(*vector, i32x4_dot_i16x8(pair, weights));
-                    }
-                }
+            for (turn, groups) in turns.iter().enumerate() {
+                // SAFETY: each row is as long as the panel, as was asserted.
+                let rows = rows.map(|row| unsafe { row.as_ptr().add(turn * TURN) });
+                add(rows, groups, half, &mut vectors);
+            }
+            for (index, group) in rest.iter().enumerate() {
+                // SAFETY: as above.
+                let rows = rows.map(|row| unsafe { row.as_ptr().add(turns.len() * TURN + index) });
+                add(rows, std::array::from_ref(group), half, &mut vectors);
             }
             for (sums, vectors) in sums.iter_mut().zip(vectors) {
                 for (quarter, vector) in vectors.into_iter().enumerate() {
@@ -206,6 +203,32 @@ mod wasm {
                     let place = unsafe { sums.as_mut_ptr().add(8 * half + 4 * quarter) };
                     // SAFETY: as above.
                     unsafe { v128_store(place.cast(), vector) };
+                }
+            }
+        }
+    }
+
+    /// Groups of a turn.
+    const TURN: usize = 8;
+
+    /// Adds the products of `N` groups' half with as many pairs of each row, which must be there.
+    #[inline(always)]
+    fn add<const R: usize, const N: usize>(
+        rows: [*const i32; R],
+        groups: &[Group; N],
+        half: usize,
+        vectors: &mut [[v128; 2]; R],
+    ) {
+        for (index, group) in groups.iter().enumerate() {
+            let weights = [0, 8].map(|at| {
+                // SAFETY: a group has 32 bytes.
+                unsafe { i16x8_load_extend_i8x8(group.as_ptr().add(16 * half + at)) }
+            });
+            for (row, vectors) in rows.iter().zip(vectors.iter_mut()) {
+                // SAFETY: the caller has seen that there are as many pairs as groups.
+                let pair = unsafe { v128_load32_splat(row.add(index).cast()) };
+                for (vector, weights) in vectors.iter_mut().zip(weights) {
+                    *vector = i32x4_add(*vector, i32x4_dot_i16x8(pair, weights));
                 }
             }
         }
