@@ -198,19 +198,15 @@ pub struct Rates {
 
 /// Weights of the objective's parts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct LossWeights {
     /// CRF negative log-likelihood of a sentence.
-    #[serde(default = "one")]
     pub entities: f64,
     /// Cross-entropy of a post.
-    #[serde(default = "one")]
     pub sentiment: f64,
     /// α, of the captioner's loss; 0 leaves the captioner out.
-    #[serde(default)]
     pub captioning: f64,
     /// β, of the image generator's loss; 0 leaves the generator out.
-    #[serde(default)]
     pub generation: f64,
 }
 
