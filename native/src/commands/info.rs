@@ -34,8 +34,9 @@ pub struct Options {
     pub json: bool,
 }
 
-/// Parts of the model by the names of their parameters; the first that fits counts.
-const PARTS: [(&str, &str); 16] = [
+/// Parts of the model by the names of their parameters; the first that fits counts. Others are called what their parameters are:
+/// `sentiment.fusion.weight` is of `sentiment: fusion`.
+const PARTS: &[(&str, &str)] = &[
     ("text.", "text encoder"),
     ("word_shapes.", "word shapes"),
     ("image.", "image encoder"),
@@ -43,11 +44,7 @@ const PARTS: [(&str, &str); 16] = [
     ("absent", "absent picture"),
     ("text_cls", "cls rows"),
     ("image_cls", "cls rows"),
-    ("entities.fusion.", "entities: fusion"),
-    ("entities.emissions.", "entities: emissions"),
     ("entities.crf.", "entities: CRF"),
-    ("sentiment.fusion.", "sentiment: fusion"),
-    ("sentiment.classes.", "sentiment: classes"),
     ("cross.", "cross transformer"),
     ("decoders.mlp.", "decoders: MLP"),
     ("decoders.captioner.", "decoders: captioner"),
@@ -84,7 +81,8 @@ impl Parts {
 /// The part that a parameter belongs to; each layer of the cross transformer is one.
 fn part_of(name: &str) -> String {
     let Some((_, part)) = PARTS.iter().find(|(start, _)| name.starts_with(start)) else {
-        return name.split('.').next().unwrap_or(name).to_owned();
+        let parts: Vec<&str> = name.split('.').collect();
+        return parts[..(parts.len() - 1).clamp(1, 2)].join(": ");
     };
     let layer = name
         .split('.')
@@ -383,6 +381,7 @@ mod tests {
             ("image.stem.conv.weight", "image encoder"),
             ("cross.layers.2.norm1.gamma", "cross transformer, layer 2"),
             ("entities.crf.start", "entities: CRF"),
+            ("entities.fusion.weight", "entities: fusion"),
             ("novelty.weight", "novelty"),
         ];
         for (name, expected) in table {
