@@ -55,7 +55,7 @@ pub enum Source {
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// The marked caption, then its entities and its sentiment.
+    /// The marked caption, then what the heads say of it.
     People,
     /// One JSON object on a line.
     Json,
