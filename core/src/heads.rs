@@ -6,11 +6,12 @@ mod json;
 pub mod score;
 pub mod sentiment;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use burn::module::Module;
 use burn::tensor::{Device, ExecutionError, Tensor};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::entities::{Entity, EntityCounter, EntityHead, EntityReader, EntityScores, Words};
 use self::score::{Metrics, Table};
@@ -24,6 +25,19 @@ use crate::load::Packing;
 use crate::objective::Part;
 use crate::text::splitter::Word;
 use crate::text::tokenizer::Window;
+use crate::validate::ConfigError;
+
+/// Something of each head that gives a class.
+pub type Classes<T> = BTreeMap<Part, T>;
+
+/// What the heads choose from. A head that has nothing to choose from is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Names {
+    /// The BIO tags, `O` first; the entity head's.
+    pub tags: Vec<String>,
+    /// The sentiment classes.
+    pub classes: Vec<String>,
+}
 
 /// The heads that a model has.
 #[derive(Module, Debug)]
@@ -37,9 +51,9 @@ pub struct Heads {
 /// What is known of a caption, or of a window of one: what the heads learn from and are scored by.
 #[derive(Clone, Debug, Default)]
 pub struct Labels {
-    /// Tag of each word, as an index into [`MuseConfig::tags`].
+    /// Tag of each word, as an index into [`Names::tags`].
     pub entities: Option<Vec<usize>>,
-    /// The sentiment, one of [`MuseConfig::classes`].
+    /// The sentiment, one of [`Names::classes`].
     pub sentiment: Option<sentiment::Label>,
 }
 
@@ -87,11 +101,42 @@ pub(crate) struct Answer {
     pub(crate) sentiment: Option<Sentiment>,
 }
 
+impl Names {
+    /// Each list, by the name of its setting.
+    pub fn lists(&self) -> [(&'static str, &[String]); 2] {
+        let Self { tags, classes } = self;
+        [("tags", tags), ("classes", classes)]
+    }
+
+    /// The lists of the heads that give a class.
+    pub fn classifiers(&self) -> Classes<&[String]> {
+        let Self { tags: _, classes } = self;
+        [(Part::Sentiment, classes.as_slice())].into()
+    }
+
+    /// [`Self::classifiers`], to be filled.
+    pub fn classifiers_mut(&mut self) -> Classes<&mut Vec<String>> {
+        let Self { tags: _, classes } = self;
+        [(Part::Sentiment, classes)].into()
+    }
+
+    /// Whether there is no head at all.
+    pub fn is_empty(&self) -> bool {
+        self.lists().iter().all(|(_, names)| names.is_empty())
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        let Self { tags, classes } = self;
+        entities::validate_tags(tags)?;
+        sentiment::validate_classes(classes)
+    }
+}
+
 impl Heads {
     /// The heads that `config` names, randomly initialised.
     pub(crate) fn new(config: &MuseConfig, device: &Device) -> Self {
         let (d, dropout) = (config.text.width(), config.fusion_dropout);
-        let (tags, classes) = (config.tags.len(), config.classes.len());
+        let (tags, classes) = (config.names.tags.len(), config.names.classes.len());
         Self {
             entities: (tags > 0).then(|| EntityHead::new(tags, d, dropout, device)),
             sentiment: (classes > 0).then(|| SentimentHead::new(classes, d, dropout, device)),
@@ -158,9 +203,10 @@ impl Targets {
         let tags: Vec<_> = labels.iter().map(|l| l.entities.as_deref()).collect();
         let classes: Vec<_> = labels.iter().map(|l| l.sentiment.as_ref()).collect();
         Self {
-            entities: words
-                .and_then(|words| entities::Targets::new(&tags, words, config.tags.len(), device)),
-            sentiment: sentiment::Targets::new(&classes, config.classes.len(), device),
+            entities: words.and_then(|words| {
+                entities::Targets::new(&tags, words, config.names.tags.len(), device)
+            }),
+            sentiment: sentiment::Targets::new(&classes, config.names.classes.len(), device),
         }
     }
 
@@ -258,9 +304,9 @@ impl Labeller {
     }
 
     fn assemble(config: &MuseConfig, crf: Option<[Ticket; 3]>, mut numbers: Numbers) -> Self {
-        let classes = &config.classes;
+        let classes = &config.names.classes;
         Self {
-            entities: crf.map(|crf| EntityReader::new(crf, &mut numbers, &config.tags)),
+            entities: crf.map(|crf| EntityReader::new(crf, &mut numbers, &config.names.tags)),
             sentiment: (!classes.is_empty()).then(|| SentimentReader::new(classes)),
         }
     }
@@ -332,7 +378,9 @@ impl Counters {
     pub fn add(&mut self, config: &MuseConfig, gold: &Labels, predicted: &Predicted) {
         if let Some(gold) = &gold.entities {
             let names = |tags: &[usize]| -> Vec<&str> {
-                tags.iter().map(|&tag| config.tags[tag].as_str()).collect()
+                tags.iter()
+                    .map(|&tag| config.names.tags[tag].as_str())
+                    .collect()
             };
             let counter = self.entities.get_or_insert_default();
             counter.add(&names(gold), &names(&predicted.entities));
@@ -340,7 +388,10 @@ impl Counters {
         let best = sentiment::likeliest(&predicted.sentiment);
         if let (Some(gold), Some(best)) = (&gold.sentiment, best) {
             let counter = self.sentiment.get_or_insert_default();
-            counter.add(&config.classes[gold.class], &config.classes[best]);
+            counter.add(
+                &config.names.classes[gold.class],
+                &config.names.classes[best],
+            );
         }
     }
 
@@ -366,7 +417,7 @@ impl Counters {
 impl Scores {
     /// Those of each head, for a trainer.
     pub fn metrics(&self, config: &MuseConfig) -> Vec<Metrics> {
-        let entities = self.entities.iter().map(|s| s.metrics(&config.tags));
+        let entities = self.entities.iter().map(|s| s.metrics(&config.names.tags));
         let sentiment = self.sentiment.iter().map(SentimentScores::metrics);
         entities.chain(sentiment).collect()
     }

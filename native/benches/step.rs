@@ -155,13 +155,10 @@ impl Setup {
         device.seed(1);
         let mut config = settings();
         let tags = "O B-LOC I-LOC B-MISC I-MISC B-ORG I-ORG B-PER I-PER".split(' ');
-        let classes = ["negative", "neutral", "positive"];
+        config.model.tags = tags.map(String::from).collect();
+        config.model.classes = ["negative", "neutral", "positive"].map(String::from).into();
         let model = config
-            .model_config(
-                tags.map(String::from).collect(),
-                classes.map(String::from).to_vec(),
-                Some(decoders_config(&config)),
-            )
+            .model_config(config.model.names(), Some(decoders_config(&config)))
             .expect("the configuration");
         (
             config.train.weights.captioning,
@@ -450,7 +447,7 @@ fn examples(model: &MuseConfig) -> Vec<Example> {
 
 /// Entities and a sentiment.
 fn labels(model: &MuseConfig, post: usize) -> Labels {
-    let (tags, classes) = (model.tags.len(), model.classes.len());
+    let (tags, classes) = (model.names.tags.len(), model.names.classes.len());
     let class = post % classes;
     Labels {
         entities: Some((0..WORDS).map(|word| (post + word) % tags).collect()),

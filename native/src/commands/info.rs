@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::read_bytes;
-use crate::data::{Sample, classes_of, read_source, tags_of};
+use crate::data::{Sample, names_of, read_source};
 use crate::output::{json_line, plain};
 use crate::pretrained::read_tokenizer;
 use crate::train::config::TrainConfig;
@@ -175,7 +175,7 @@ fn model_of(path: &Path) -> anyhow::Result<MuseConfig> {
         }
         Ok(samples)
     };
-    let samples = match model.tags.is_empty() && model.classes.is_empty() {
+    let samples = match model.names().is_empty() {
         true => read()?,
         false => Vec::new(),
     };
@@ -190,7 +190,7 @@ fn model_of(path: &Path) -> anyhow::Result<MuseConfig> {
             bail!("without model.text.folder, model.decoders.captioner.tokens must say the vocabulary's size")
         }
     })?;
-    config.model_config(tags_of(&samples), classes_of(&samples), decoders)
+    config.model_config(names_of(model.names(), samples.iter()), decoders)
 }
 
 /// How the weights of a model file are kept.
@@ -302,8 +302,10 @@ fn write_shape(out: &mut impl Write, config: &MuseConfig) -> io::Result<()> {
     if let Some(decoders) = &config.decoders {
         writeln!(out, "decoders   {}", described(decoders))?;
     }
-    writeln!(out, "tags       {}", listed(&config.tags))?;
-    writeln!(out, "classes    {}", listed(&config.classes))
+    for (setting, names) in config.names.lists() {
+        writeln!(out, "{setting:<10} {}", listed(names))?;
+    }
+    Ok(())
 }
 
 fn described(decoders: &DecodersConfig) -> String {

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use muse_core::heads::Names;
+
 /// Shares of classes that sum to 1.
 pub type Shares = BTreeMap<String, f64>;
 
@@ -28,9 +30,21 @@ pub struct Sample {
     pub shares: Option<Shares>,
 }
 
+/// The `known` names, and those of the samples where there are none.
+pub fn names_of<'a>(known: Names, samples: impl Iterator<Item = &'a Sample> + Clone) -> Names {
+    let mut names = known;
+    if names.tags.is_empty() {
+        names.tags = tags_of(samples.clone());
+    }
+    if names.classes.is_empty() {
+        names.classes = classes_of(samples);
+    }
+    names
+}
+
 /// The BIO tags of an entity head for these samples: `O`, then `B-` and `I-` of each type in alphabetical
 /// order. Empty when no sample is tagged. A type that occurs only under `I-` has its `B-` too.
-pub fn tags_of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Vec<String> {
+fn tags_of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Vec<String> {
     let mut tagged = false;
     let mut kinds = BTreeSet::new();
     for tag in samples
@@ -51,7 +65,7 @@ pub fn tags_of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Vec<String>
 }
 
 /// The sentiment classes that occur, in alphabetical order; empty when no sample has one.
-pub fn classes_of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Vec<String> {
+fn classes_of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Vec<String> {
     let classes: BTreeSet<_> = samples
         .into_iter()
         .flat_map(|sample| {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::id;
 use super::launch::{Ended, Launcher};
-use crate::data::{Sample, Shares, classes_of, jsonl, read_source, tags_of};
+use crate::data::{Sample, Shares, jsonl, names_of, read_source};
 use crate::device::DeviceChoice;
 use crate::output::{tell, write_file};
 use crate::tagger_pool::TaggerPool;
@@ -165,24 +165,18 @@ impl Crossfit<'_> {
         let path = std::path::absolute(data)
             .with_context(|| format!("cannot tell where {} is", data.display()))?;
         let source = toml::Value::String(path.to_string_lossy().into_owned());
-        let model = &self.config.model;
         // A fold may lack a label that others have.
-        let labels = |given: &[String], found: Vec<String>| match given.is_empty() {
-            true => toml::Value::from(found),
-            false => toml::Value::from(given.to_vec()),
-        };
+        let names = names_of(self.config.model.names(), self.samples.iter());
+        let names = names.lists().map(|(setting, names)| {
+            format!("model.{setting}={}", toml::Value::from(names.to_vec()))
+        });
         let own = [
             format!("data.train=[{{path = {source}}}]"),
-            format!("model.tags={}", labels(&model.tags, tags_of(self.samples))),
-            format!(
-                "model.classes={}",
-                labels(&model.classes, classes_of(self.samples))
-            ),
             // The last epoch's model, which no data have chosen.
             "data.valid=[]".to_owned(),
             format!("seed={}", self.config.seed.wrapping_add(fold as u64 - 1)),
         ];
-        Ok([&self.options.overrides[..], &own].concat())
+        Ok([&self.options.overrides[..], &names, &own].concat())
     }
 
     /// What a model says of the samples at `held`.

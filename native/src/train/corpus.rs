@@ -153,8 +153,8 @@ impl<'a> Preparation<'a> {
             title,
             config,
             tokenizer,
-            tags: index(&config.tags),
-            classes: index(&config.classes),
+            tags: index(&config.names.tags),
+            classes: index(&config.names.classes),
         }
     }
 
