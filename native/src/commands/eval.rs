@@ -221,7 +221,6 @@ fn warn_of_strangers(config: &MuseConfig, sets: &[Set]) {
             .flat_map(|s| s.tags.iter().flatten())
             .map(|tag| kind_of(tag))
             .collect();
-        let classes: BTreeSet<&String> = samples().filter_map(|s| s.sentiment.as_ref()).collect();
         if !tags.is_empty() {
             for kind in kinds.difference(&known) {
                 let title = &set.title;
@@ -230,12 +229,14 @@ fn warn_of_strangers(config: &MuseConfig, sets: &[Set]) {
                 ));
             }
         }
-        let known = &config.names.classes;
-        if !known.is_empty() {
-            for class in classes.into_iter().filter(|class| !known.contains(class)) {
-                let title = &set.title;
+        for (head, known) in config.names.classifiers() {
+            let given = samples().filter_map(|s| Some(&s.classes.get(&head)?.label));
+            let given: BTreeSet<&String> = given.collect();
+            let strange = |class: &&String| !known.is_empty() && !known.contains(class);
+            for class in given.into_iter().filter(strange) {
+                let (title, head) = (&set.title, head.name());
                 tell(format_args!(
-                    "warning: {title}: the model has no sentiment {class}"
+                    "warning: {title}: the model has no {head} {class}"
                 ));
             }
         }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use muse_core::heads::sentiment::SentimentCounter;
+use muse_core::objective::Part;
 use serde::{Deserialize, Serialize};
 
 use super::id;
@@ -102,7 +103,9 @@ fn read_samples(config: &TrainConfig) -> anyhow::Result<Vec<Sample>> {
         samples.extend(read_source(source, &config.base)?);
     }
     ensure!(
-        samples.iter().any(|sample| sample.sentiment.is_some()),
+        samples
+            .iter()
+            .any(|sample| sample.classes.contains_key(&Part::Sentiment)),
         "no training sample carries a sentiment, which is what is softened"
     );
     ensure!(
@@ -220,11 +223,11 @@ fn report(options: &Options, samples: &[Sample], answers: &[Option<Shares>]) -> 
     let mut counter = SentimentCounter::default();
     let mut pairs = Vec::new();
     for (sample, answer) in samples.iter().zip(answers) {
-        if let (Some(label), Some(answer)) = (&sample.sentiment, answer) {
+        if let (Some(given), Some(answer)) = (sample.classes.get(&Part::Sentiment), answer) {
             if let Some((best, _)) = answer.iter().max_by(|a, b| a.1.total_cmp(b.1)) {
-                counter.add(label, best);
+                counter.add(&given.label, best);
             }
-            pairs.push((label.as_str(), answer));
+            pairs.push((given.label.as_str(), answer));
         }
     }
     let temperature = soften::temperature(&pairs);
@@ -266,10 +269,11 @@ fn report(options: &Options, samples: &[Sample], answers: &[Option<Shares>]) -> 
 /// A sample whose target is part label and part answer, where it has both.
 fn softened(sample: &Sample, answer: Option<&Shares>, temperature: f64, share: f64) -> Sample {
     let mut sample = sample.clone();
-    if let (Some(label), Some(answer)) = (&sample.sentiment, answer) {
+    if let (Some(given), Some(answer)) = (sample.classes.get_mut(&Part::Sentiment), answer) {
         let answer = soften::tempered(answer, temperature);
-        let own = (sample.shares.clone()).unwrap_or_else(|| [(label.clone(), 1.0)].into());
-        sample.shares = Some(soften::mixed(&own, &answer, share));
+        let own = given.shares.take();
+        let own = own.unwrap_or_else(|| [(given.label.clone(), 1.0)].into());
+        given.shares = Some(soften::mixed(&own, &answer, share));
     }
     sample
 }

@@ -6,6 +6,7 @@ use muse_core::Tagged;
 use muse_core::heads::entities::spans;
 use muse_core::heads::score::{Mean, Row, Table};
 use muse_core::heads::{Counters, Scores};
+use muse_core::objective::Part;
 use serde::Serialize;
 
 use crate::data::Sample;
@@ -69,9 +70,10 @@ impl Tally {
                 counter.add(gold, &tagged.tags);
             }
         }
-        if let (Some(gold), Some(predicted)) = (&sample.sentiment, &tagged.sentiment) {
+        let gold = sample.classes.get(&Part::Sentiment);
+        if let (Some(gold), Some(predicted)) = (gold, &tagged.sentiment) {
             let counter = self.heads.sentiment.get_or_insert_default();
-            counter.add(gold, &predicted.label);
+            counter.add(&gold.label, &predicted.label);
         }
     }
 
