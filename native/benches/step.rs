@@ -35,8 +35,9 @@ use muse_core::encoders::image::REGIONS;
 use muse_core::encoders::text::{BertConfig, TextEncoderConfig};
 use muse_core::exchange::{CrossTransformer, Crossed, Multiplicities, Stream, scores};
 use muse_core::heads::Labels;
-use muse_core::heads::sentiment::Label;
+use muse_core::heads::classifier::Label;
 use muse_core::model::Muse;
+use muse_core::objective::Part;
 use muse_core::text::tokenizer::EncodedText;
 
 const POSTS: usize = 40;
@@ -449,14 +450,15 @@ fn examples(model: &MuseConfig) -> Vec<Example> {
 fn labels(model: &MuseConfig, post: usize) -> Labels {
     let (tags, classes) = (model.names.tags.len(), model.names.classes.len());
     let class = post % classes;
+    let sentiment = Label {
+        class,
+        target: (0..classes)
+            .map(|other| f32::from(u8::from(other == class)))
+            .collect(),
+    };
     Labels {
         entities: Some((0..WORDS).map(|word| (post + word) % tags).collect()),
-        sentiment: Some(Label {
-            class,
-            target: (0..classes)
-                .map(|other| f32::from(u8::from(other == class)))
-                .collect(),
-        }),
+        classes: [(Part::Sentiment, sentiment)].into(),
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use muse_core::heads::sentiment::SentimentCounter;
+use muse_core::heads::classifier::ClassCounter;
 use muse_core::objective::Part;
 use serde::{Deserialize, Serialize};
 
@@ -220,7 +220,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<Held>> {
 
 /// Scores the answers, and writes the samples with soft labels.
 fn report(options: &Options, samples: &[Sample], answers: &[Option<Shares>]) -> anyhow::Result<()> {
-    let mut counter = SentimentCounter::default();
+    let mut counter = ClassCounter::default();
     let mut pairs = Vec::new();
     for (sample, answer) in samples.iter().zip(answers) {
         if let (Some(given), Some(answer)) = (sample.classes.get(&Part::Sentiment), answer) {

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use muse_core::config::MuseConfig;
-use muse_core::heads::Labels;
-use muse_core::heads::sentiment::Label;
+use muse_core::heads::classifier::Label;
+use muse_core::heads::{Classes, Labels};
 use muse_core::objective::Part;
 use muse_core::text::tokenizer::{TextTokenizer, Window};
 
@@ -167,7 +167,7 @@ impl<'a> Preparation<'a> {
             windows,
             labels: Labels {
                 entities: self.tags(&sample)?,
-                sentiment: self.sentiment(&sample)?,
+                classes: self.classes(&sample)?,
             },
             image: sample.image,
             tokens: None,
@@ -193,13 +193,15 @@ impl<'a> Preparation<'a> {
         numbers.transpose()
     }
 
-    fn sentiment(&self, sample: &Sample) -> anyhow::Result<Option<Label>> {
-        let names = &self.config.names.classes;
-        let given = sample.classes.get(&Part::Sentiment);
-        let label = given
-            .filter(|_| !names.is_empty())
-            .map(|given| self.class(names, given, sample));
-        label.transpose()
+    /// As [`Self::tags`].
+    fn classes(&self, sample: &Sample) -> anyhow::Result<Classes<Label>> {
+        let names = self.config.names.classifiers().into_iter();
+        let labels = names.filter_map(|(head, names)| {
+            let given = sample.classes.get(&head).filter(|_| !names.is_empty())?;
+            let label = self.class(names, given, sample);
+            Some(label.map(|label| (head, label)))
+        });
+        labels.collect()
     }
 
     fn class(&self, names: &[String], given: &Given, sample: &Sample) -> anyhow::Result<Label> {

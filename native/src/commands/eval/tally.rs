@@ -6,7 +6,6 @@ use muse_core::Tagged;
 use muse_core::heads::entities::spans;
 use muse_core::heads::score::{Mean, Row, Table};
 use muse_core::heads::{Counters, Scores};
-use muse_core::objective::Part;
 use serde::Serialize;
 
 use crate::data::Sample;
@@ -70,16 +69,17 @@ impl Tally {
                 counter.add(gold, &tagged.tags);
             }
         }
-        let gold = sample.classes.get(&Part::Sentiment);
-        if let (Some(gold), Some(predicted)) = (gold, &tagged.sentiment) {
-            let counter = self.heads.sentiment.get_or_insert_default();
-            counter.add(&gold.label, &predicted.label);
+        for (head, predicted) in tagged.classes() {
+            if let Some(gold) = sample.classes.get(&head) {
+                let counter = self.heads.classes.entry(head).or_default();
+                counter.add(&gold.label, &predicted.label);
+            }
         }
     }
 
     /// Whether there was a label that could be scored on.
     pub(super) fn is_scored(&self) -> bool {
-        self.heads.entities.is_some() || self.heads.sentiment.is_some()
+        self.heads.entities.is_some() || !self.heads.classes.is_empty()
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
