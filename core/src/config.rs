@@ -6,7 +6,7 @@ use crate::decoders::DecodersConfig;
 use crate::encoders::image::{ImageEncoderConfig, REGIONS};
 use crate::encoders::text::TextEncoderConfig;
 use crate::exchange::ExchangeConfig;
-use crate::heads::{entities, sentiment};
+use crate::heads::Names;
 use crate::validate;
 pub use crate::validate::ConfigError;
 
@@ -19,16 +19,15 @@ pub struct MuseConfig {
     pub image: ImageEncoderConfig,
     /// The CrossTransformer.
     pub exchange: ExchangeConfig,
-    /// Dropout of the fused rows and of the sentiment head, in training.
+    /// Dropout of the heads' fused rows, in training.
     pub fusion_dropout: f64,
     /// Whether an embedding of each word's shape is added to its pieces.
     pub word_shapes: bool,
     /// The text window N, in pieces with `[CLS]` and `[SEP]`; at most 64, the number of image regions.
     pub max_pieces: usize,
-    /// The BIO tags, `O` first; empty when there is no entity head.
-    pub tags: Vec<String>,
-    /// The sentiment classes; empty when there is no sentiment head.
-    pub classes: Vec<String>,
+    /// What the heads choose from.
+    #[serde(flatten)]
+    pub names: Names,
     /// The decoders, where the model was trained with them and they were not left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decoders: Option<DecodersConfig>,
@@ -51,11 +50,10 @@ impl MuseConfig {
         validate::dropout("fusion_dropout", self.fusion_dropout)?;
         let most = REGIONS.min(self.text.max_positions());
         validate::range("max_pieces", self.max_pieces, 3..=most)?;
-        entities::validate_tags(&self.tags)?;
-        sentiment::validate_classes(&self.classes)?;
+        self.names.validate()?;
         match &self.decoders {
             Some(decoders) => decoders.validate().map_err(within("decoders")),
-            None if self.tags.is_empty() && self.classes.is_empty() => Err(ConfigError::new(
+            None if self.names.is_empty() => Err(ConfigError::new(
                 "tags",
                 "there are neither tags nor classes nor decoders, so nothing to predict",
             )),

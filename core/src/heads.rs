@@ -1,22 +1,25 @@
 //! The heads: what the model answers. All about a head (module, loss, what becomes of its predictions, scores) is in its own
-//! file; here the heads are put together. A further one is a file, and a field in each of these types.
+//! file, or in [`classifier`] where it gives a class; here the heads are put together. One more that gives a class is a field in
+//! [`Names`] and [`Heads`]; one that gives anything else is a field in each of these types.
 
+pub mod classifier;
+mod counters;
 pub mod entities;
 mod json;
 pub mod score;
 pub mod sentiment;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use burn::module::Module;
 use burn::tensor::{Device, ExecutionError, Tensor};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use self::entities::{Entity, EntityCounter, EntityHead, EntityReader, EntityScores, Words};
-use self::score::{Metrics, Table};
-use self::sentiment::{
-    Sentiment, SentimentCounter, SentimentHead, SentimentReader, SentimentScores,
-};
+use self::classifier::Class;
+pub use self::counters::{Counters, Scores};
+use self::entities::{Entity, EntityHead, EntityReader, Words};
+use self::sentiment::SentimentHead;
 use crate::config::MuseConfig;
 use crate::exchange::Crossed;
 use crate::layers::readback::{Numbers, Readback, Ticket};
@@ -24,6 +27,19 @@ use crate::load::Packing;
 use crate::objective::Part;
 use crate::text::splitter::Word;
 use crate::text::tokenizer::Window;
+use crate::validate::ConfigError;
+
+/// Something of each head that gives a class.
+pub type Classes<T> = BTreeMap<Part, T>;
+
+/// What the heads choose from. A head that has nothing to choose from is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Names {
+    /// The BIO tags, `O` first; the entity head's.
+    pub tags: Vec<String>,
+    /// The sentiment classes.
+    pub classes: Vec<String>,
+}
 
 /// The heads that a model has.
 #[derive(Module, Debug)]
@@ -37,25 +53,25 @@ pub struct Heads {
 /// What is known of a caption, or of a window of one: what the heads learn from and are scored by.
 #[derive(Clone, Debug, Default)]
 pub struct Labels {
-    /// Tag of each word, as an index into [`MuseConfig::tags`].
+    /// Tag of each word, as an index into [`Names::tags`].
     pub entities: Option<Vec<usize>>,
-    /// The sentiment, one of [`MuseConfig::classes`].
-    pub sentiment: Option<sentiment::Label>,
+    /// The classes, of those in [`Names::classifiers`].
+    pub classes: Classes<classifier::Label>,
 }
 
 /// The labels of a batch, on the device.
 #[derive(Clone, Debug)]
 pub(crate) struct Targets {
     entities: Option<entities::Targets>,
-    sentiment: Option<sentiment::Targets>,
+    classes: Classes<classifier::Targets>,
 }
 
 /// What the heads give. B samples, W words, K tags.
 pub struct Outputs {
     /// Emissions `[B, W, K]`; `None` without an entity head or without any word.
     pub entities: Option<Tensor<3>>,
-    /// Logits `[B, classes]`; `None` without a sentiment head.
-    pub sentiment: Option<Tensor<2>>,
+    /// Logits `[B, classes]` of each head that there is.
+    pub classes: Classes<Tensor<2>>,
 }
 
 /// Parts of the objective, `[1]` each. Those of L_task are of each head that the batch has labels for.
@@ -66,32 +82,55 @@ pub type Losses = Vec<(Part, Tensor<1>)>;
 pub struct Logits {
     /// Emissions, row-major `[words, K]`; empty without an entity head.
     entities: Vec<Vec<f32>>,
-    /// Of the classes; empty without a sentiment head.
-    sentiment: Vec<Vec<f32>>,
+    /// Of the classes.
+    classes: Classes<Vec<Vec<f32>>>,
 }
 
-/// What the heads answer, as indices into the configuration's lists.
+/// What the heads answer, as indices into [`Names`].
 #[derive(Clone, Debug, Default)]
 pub struct Predicted {
     /// A tag for each word.
     pub entities: Vec<usize>,
     /// A probability for each class.
-    pub sentiment: Vec<f32>,
+    pub classes: Classes<Vec<f32>>,
 }
 
-/// What the heads answer, in words.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Answer {
-    pub(crate) tags: Vec<String>,
-    pub(crate) entities: Vec<Entity>,
-    pub(crate) sentiment: Option<Sentiment>,
+impl Names {
+    /// Each list, by the name of its setting.
+    pub fn lists(&self) -> [(&'static str, &[String]); 2] {
+        let Self { tags, classes } = self;
+        [("tags", tags), ("classes", classes)]
+    }
+
+    /// The lists of the heads that give a class.
+    pub fn classifiers(&self) -> Classes<&[String]> {
+        let Self { tags: _, classes } = self;
+        [(Part::Sentiment, classes.as_slice())].into()
+    }
+
+    /// [`Self::classifiers`], to be filled.
+    pub fn classifiers_mut(&mut self) -> Classes<&mut Vec<String>> {
+        let Self { tags: _, classes } = self;
+        [(Part::Sentiment, classes)].into()
+    }
+
+    /// Whether there is no head at all.
+    pub fn is_empty(&self) -> bool {
+        self.lists().iter().all(|(_, names)| names.is_empty())
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        let Self { tags, classes } = self;
+        entities::validate_tags(tags)?;
+        classifier::validate_classes("classes", classes)
+    }
 }
 
 impl Heads {
     /// The heads that `config` names, randomly initialised.
     pub(crate) fn new(config: &MuseConfig, device: &Device) -> Self {
         let (d, dropout) = (config.text.width(), config.fusion_dropout);
-        let (tags, classes) = (config.tags.len(), config.classes.len());
+        let (tags, classes) = (config.names.tags.len(), config.names.classes.len());
         Self {
             entities: (tags > 0).then(|| EntityHead::new(tags, d, dropout, device)),
             sentiment: (classes > 0).then(|| SentimentHead::new(classes, d, dropout, device)),
@@ -109,10 +148,17 @@ impl Heads {
     }
 
     pub(crate) fn forward(&self, crossed: &Crossed, words: Option<&Words>) -> Outputs {
-        let entities = self.entities.as_ref().zip(words);
+        let Self {
+            entities,
+            sentiment,
+        } = self;
+        let entities = entities.as_ref().zip(words);
+        let sentiment = sentiment
+            .iter()
+            .map(|head| (Part::Sentiment, head.forward(crossed)));
         Outputs {
             entities: entities.map(|(head, words)| head.forward(crossed, words)),
-            sentiment: self.sentiment.as_ref().map(|head| head.forward(crossed)),
+            classes: sentiment.collect(),
         }
     }
 
@@ -129,10 +175,10 @@ impl Heads {
             let loss = head.loss(emissions.clone(), targets, words);
             losses.push((Part::Entities, loss));
         }
-        if let (Some(head), Some(logits), Some(targets)) =
-            (&self.sentiment, &outputs.sentiment, &targets.sentiment)
-        {
-            losses.push((Part::Sentiment, head.loss(logits.clone(), targets)));
+        for (head, targets) in &targets.classes {
+            if let Some(logits) = outputs.classes.get(head) {
+                losses.push((*head, targets.loss(logits.clone())));
+            }
         }
         losses
     }
@@ -143,7 +189,7 @@ impl Labels {
     pub fn of_window(&self, words: Range<usize>) -> Self {
         Self {
             entities: self.entities.as_ref().map(|tags| tags[words].to_vec()),
-            sentiment: self.sentiment.clone(),
+            classes: self.classes.clone(),
         }
     }
 }
@@ -156,33 +202,38 @@ impl Targets {
         device: &Device,
     ) -> Self {
         let tags: Vec<_> = labels.iter().map(|l| l.entities.as_deref()).collect();
-        let classes: Vec<_> = labels.iter().map(|l| l.sentiment.as_ref()).collect();
+        let kinds = config.names.tags.len();
+        let classes = config.names.classifiers().into_iter();
+        let classes = classes.filter_map(|(head, names)| {
+            let labels: Vec<_> = labels.iter().map(|l| l.classes.get(&head)).collect();
+            let targets = classifier::Targets::new(&labels, names.len(), device);
+            Some((head, targets?))
+        });
         Self {
-            entities: words
-                .and_then(|words| entities::Targets::new(&tags, words, config.tags.len(), device)),
-            sentiment: sentiment::Targets::new(&classes, config.classes.len(), device),
+            entities: words.and_then(|words| entities::Targets::new(&tags, words, kinds, device)),
+            classes: classes.collect(),
         }
     }
 
     /// The parts of the objective that there are labels for.
     pub(crate) fn parts(&self) -> impl Iterator<Item = Part> {
-        let entities = self.entities.as_ref().map(|_| Part::Entities);
-        let sentiment = self.sentiment.as_ref().map(|_| Part::Sentiment);
-        entities.into_iter().chain(sentiment)
+        let Self { entities, classes } = self;
+        let entities = entities.iter().map(|_| Part::Entities);
+        entities.chain(classes.keys().copied())
     }
 }
 
 /// Outputs on their way to the host.
 pub(crate) struct Pending {
     entities: Option<Ticket>,
-    sentiment: Option<Ticket>,
+    classes: Classes<Ticket>,
 }
 
 impl Outputs {
     pub(crate) fn register(self, readback: &mut Readback) -> Pending {
         Pending {
             entities: self.entities.map(|emissions| readback.push(emissions)),
-            sentiment: self.sentiment.map(|logits| readback.push(logits)),
+            classes: each(self.classes, |logits| readback.push(logits)),
         }
     }
 }
@@ -190,13 +241,11 @@ impl Outputs {
 impl Pending {
     /// The logits of `size` samples.
     pub(crate) fn take(self, numbers: &mut Numbers, words: Option<&Words>, size: usize) -> Logits {
-        let none = || vec![Vec::new(); size];
-        let entities = self.entities.zip(words);
+        let entities = (self.entities.zip(words))
+            .map(|(ticket, words)| entities::of_words(&numbers.take(ticket), words));
         Logits {
-            entities: entities.map_or_else(none, |(ticket, words)| {
-                entities::of_words(&numbers.take(ticket), words)
-            }),
-            sentiment: self.sentiment.map_or_else(none, |ticket| {
+            entities: entities.unwrap_or_else(|| vec![Vec::new(); size]),
+            classes: each(self.classes, |ticket| {
                 let logits = numbers.take(ticket);
                 logits.rows().map(<[f32]>::to_vec).collect()
             }),
@@ -211,14 +260,18 @@ impl Logits {
     }
 
     /// Adds the samples that follow.
-    pub(crate) fn append(&mut self, mut next: Self) {
-        self.entities.append(&mut next.entities);
-        self.sentiment.append(&mut next.sentiment);
+    pub(crate) fn append(&mut self, next: Self) {
+        let Self { entities, classes } = next;
+        self.entities.extend(entities);
+        for (head, logits) in classes {
+            self.classes.entry(head).or_default().extend(logits);
+        }
     }
 
     /// Whether all of them are numbers.
     pub(crate) fn are_finite(&self) -> bool {
-        let rows = self.entities.iter().chain(&self.sentiment);
+        let Self { entities, classes } = self;
+        let rows = entities.iter().chain(classes.values().flatten());
         rows.flatten().all(|logit| logit.is_finite())
     }
 }
@@ -227,7 +280,7 @@ impl Logits {
 #[derive(Clone, Debug)]
 pub struct Labeller {
     entities: Option<EntityReader>,
-    sentiment: Option<SentimentReader>,
+    classes: Classes<Vec<String>>,
 }
 
 impl Labeller {
@@ -258,10 +311,12 @@ impl Labeller {
     }
 
     fn assemble(config: &MuseConfig, crf: Option<[Ticket; 3]>, mut numbers: Numbers) -> Self {
-        let classes = &config.classes;
+        let names = &config.names;
+        let mut classes = names.classifiers();
+        classes.retain(|_, names| !names.is_empty());
         Self {
-            entities: crf.map(|crf| EntityReader::new(crf, &mut numbers, &config.tags)),
-            sentiment: (!classes.is_empty()).then(|| SentimentReader::new(classes)),
+            entities: crf.map(|crf| EntityReader::new(crf, &mut numbers, &names.tags)),
+            classes: each(classes, <[_]>::to_vec),
         }
     }
 
@@ -272,109 +327,46 @@ impl Labeller {
             let emissions = reader.join(windows, &logits.entities, rows.clone());
             reader.tags(&emissions)
         });
-        let probabilities = self
-            .sentiment
-            .as_ref()
-            .map(|reader| reader.probabilities(&logits.sentiment, rows));
         Predicted {
             entities: tags.unwrap_or_default(),
-            sentiment: probabilities.unwrap_or_default(),
+            classes: self.probabilities(logits, rows),
         }
     }
 
-    /// [`Self::label`] for people, with confidences. `words` are those of the `caption`.
-    pub(crate) fn answer(
+    fn probabilities(&self, logits: &Logits, rows: Range<usize>) -> Classes<Vec<f32>> {
+        let answers = self.classes.iter().filter_map(|(head, names)| {
+            let windows = &logits.classes.get(head)?[rows.clone()];
+            Some((*head, classifier::probabilities(windows, names.len())))
+        });
+        answers.collect()
+    }
+
+    /// [`Self::label`] for people: the tags' names, and the entities that they make of the `words` of a `caption`.
+    pub(crate) fn entities(
         &self,
         windows: &[Window],
         logits: &Logits,
         rows: Range<usize>,
         caption: &str,
         words: &[Word],
-    ) -> Answer {
+    ) -> (Vec<String>, Vec<Entity>) {
         let found = self.entities.as_ref().map(|reader| {
-            let emissions = reader.join(windows, &logits.entities, rows.clone());
+            let emissions = reader.join(windows, &logits.entities, rows);
             reader.entities(&emissions, caption, words)
         });
-        let (tags, entities) = found.unwrap_or_default();
-        Answer {
-            tags,
-            entities,
-            sentiment: self
-                .sentiment
-                .as_ref()
-                .and_then(|reader| reader.sentiment(reader.probabilities(&logits.sentiment, rows))),
-        }
+        found.unwrap_or_default()
+    }
+
+    /// [`Self::label`] for people: the classes.
+    pub(crate) fn classes(&self, logits: &Logits, rows: Range<usize>) -> Classes<Class> {
+        let answers = self.probabilities(logits, rows).into_iter();
+        let class = |(head, answer)| Some((head, Class::new(&self.classes[&head], answer)?));
+        answers.filter_map(class).collect()
     }
 }
 
-/// Counts what was predicted against what is known; a head is counted from its first label on.
-#[derive(Clone, Debug, Default)]
-pub struct Counters {
-    /// Of the entities.
-    pub entities: Option<EntityCounter>,
-    /// Of the sentiment.
-    pub sentiment: Option<SentimentCounter>,
-}
-
-/// The heads' scores; `None` where there was no label.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Scores {
-    /// Of the entities.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub entities: Option<EntityScores>,
-    /// Of the sentiment.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sentiment: Option<SentimentScores>,
-}
-
-impl Counters {
-    /// Counts a caption.
-    pub fn add(&mut self, config: &MuseConfig, gold: &Labels, predicted: &Predicted) {
-        if let Some(gold) = &gold.entities {
-            let names = |tags: &[usize]| -> Vec<&str> {
-                tags.iter().map(|&tag| config.tags[tag].as_str()).collect()
-            };
-            let counter = self.entities.get_or_insert_default();
-            counter.add(&names(gold), &names(&predicted.entities));
-        }
-        let best = sentiment::likeliest(&predicted.sentiment);
-        if let (Some(gold), Some(best)) = (&gold.sentiment, best) {
-            let counter = self.sentiment.get_or_insert_default();
-            counter.add(&config.classes[gold.class], &config.classes[best]);
-        }
-    }
-
-    /// Adds what others have counted.
-    pub fn merge(&mut self, other: &Self) {
-        if let Some(entities) = &other.entities {
-            self.entities.get_or_insert_default().merge(entities);
-        }
-        if let Some(sentiment) = &other.sentiment {
-            self.sentiment.get_or_insert_default().merge(sentiment);
-        }
-    }
-
-    /// The scores of what was counted so far.
-    pub fn scores(&self) -> Scores {
-        Scores {
-            entities: self.entities.as_ref().map(EntityCounter::scores),
-            sentiment: self.sentiment.as_ref().map(SentimentCounter::scores),
-        }
-    }
-}
-
-impl Scores {
-    /// Those of each head, for a trainer.
-    pub fn metrics(&self, config: &MuseConfig) -> Vec<Metrics> {
-        let entities = self.entities.iter().map(|s| s.metrics(&config.tags));
-        let sentiment = self.sentiment.iter().map(SentimentScores::metrics);
-        entities.chain(sentiment).collect()
-    }
-
-    /// A table for each head.
-    pub fn tables(&self) -> Vec<Table> {
-        let entities = self.entities.iter().map(EntityScores::table);
-        let sentiment = self.sentiment.iter().map(SentimentScores::table);
-        entities.chain(sentiment).collect()
-    }
+/// `change` of each head's.
+fn each<T, U>(all: Classes<T>, mut change: impl FnMut(T) -> U) -> Classes<U> {
+    let all = all.into_iter();
+    all.map(|(head, one)| (head, change(one))).collect()
 }

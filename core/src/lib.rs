@@ -32,4 +32,4 @@ pub mod validate;
 pub mod weights;
 
 pub use config::MuseConfig;
-pub use tagger::{Caption, EncodedPicture, Entity, Exchange, Request, Sentiment, Tagged, Tagger};
+pub use tagger::{Caption, Class, EncodedPicture, Entity, Exchange, Request, Tagged, Tagger};

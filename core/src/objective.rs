@@ -1,7 +1,10 @@
 //! The parts of the objective `L = L_task + α·L_it + β·L_ti` (arXiv:2309.02190).
 
+use serde::Serialize;
+
 /// A part, in the order in which they are told: of L_task the heads, then the decoders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Part {
     /// The entity head's.
     Entities,
@@ -14,8 +17,11 @@ pub enum Part {
 }
 
 impl Part {
+    /// The heads', in order. A list without one of them is too short for its type.
+    pub const HEADS: [Self; Self::Captioning as usize] = [Self::Entities, Self::Sentiment];
+
     /// All of them, in order.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; Self::Generation as usize + 1] = [
         Self::Entities,
         Self::Sentiment,
         Self::Captioning,

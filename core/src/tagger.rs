@@ -1,4 +1,4 @@
-//! From a caption and its picture to entities and a sentiment: what the command line, the page and the package call.
+//! From a caption and its picture to what the heads say: what the command line, the page and the package call.
 
 mod answer;
 mod exchange;
@@ -11,15 +11,15 @@ use burn::tensor::{Device, ExecutionError, Tensor, TensorData};
 use crate::batch::{Batch, Example, Picture};
 use crate::config::MuseConfig;
 use crate::file::StoredModel;
-use crate::heads::{Answer, Labeller};
+use crate::heads::Labeller;
 use crate::load::LoadError;
 use crate::model::{Muse, Predictions};
 use crate::pixels::{Pixels, prepare};
 use crate::text::splitter::{Word, split};
 use crate::text::tokenizer::{TextTokenizer, Window};
 
+pub use crate::heads::classifier::Class;
 pub use crate::heads::entities::Entity;
-pub use crate::heads::sentiment::Sentiment;
 pub use answer::Tagged;
 pub use exchange::{Exchange, ExchangedLayer, ExchangedToken, Margins};
 
@@ -295,43 +295,12 @@ impl Tagger {
 
     fn answer(&self, prepared: Prepared, predictions: Predictions) -> Vec<Tagged> {
         let mut at = 0;
-        prepared
-            .captions
-            .into_iter()
-            .map(|caption| {
-                let range = at..at + caption.windows.len();
-                at = range.end;
-                let exchange = predictions.trace.get(range.clone()).map(|trace| {
-                    Exchange::new(
-                        caption.words.len(),
-                        &caption.windows,
-                        trace,
-                        caption.pictured,
-                    )
-                });
-                let Answer {
-                    tags,
-                    entities,
-                    sentiment,
-                } = self.labeller.answer(
-                    &caption.windows,
-                    &predictions.logits,
-                    range,
-                    &caption.text,
-                    &caption.words,
-                );
-                Tagged {
-                    tags,
-                    entities,
-                    // Of nothing there is no sentiment.
-                    sentiment: sentiment.filter(|_| caption.pictured || !caption.words.is_empty()),
-                    exchange,
-                    pieces: caption.windows.iter().map(|w| w.encoded.pieces.len()).sum(),
-                    windows: caption.windows.len(),
-                    words: caption.words,
-                }
-            })
-            .collect()
+        let answer = |caption: PreparedCaption| {
+            let rows = at..at + caption.windows.len();
+            at = rows.end;
+            Tagged::new(caption, &self.labeller, &predictions, rows)
+        };
+        prepared.captions.into_iter().map(answer).collect()
     }
 }
 

@@ -35,8 +35,9 @@ use muse_core::encoders::image::REGIONS;
 use muse_core::encoders::text::{BertConfig, TextEncoderConfig};
 use muse_core::exchange::{CrossTransformer, Crossed, Multiplicities, Stream, scores};
 use muse_core::heads::Labels;
-use muse_core::heads::sentiment::Label;
+use muse_core::heads::classifier::Label;
 use muse_core::model::Muse;
+use muse_core::objective::Part;
 use muse_core::text::tokenizer::EncodedText;
 
 const POSTS: usize = 40;
@@ -155,13 +156,10 @@ impl Setup {
         device.seed(1);
         let mut config = settings();
         let tags = "O B-LOC I-LOC B-MISC I-MISC B-ORG I-ORG B-PER I-PER".split(' ');
-        let classes = ["negative", "neutral", "positive"];
+        config.model.tags = tags.map(String::from).collect();
+        config.model.classes = ["negative", "neutral", "positive"].map(String::from).into();
         let model = config
-            .model_config(
-                tags.map(String::from).collect(),
-                classes.map(String::from).to_vec(),
-                Some(decoders_config(&config)),
-            )
+            .model_config(config.model.names(), Some(decoders_config(&config)))
             .expect("the configuration");
         (
             config.train.weights.captioning,
@@ -450,16 +448,17 @@ fn examples(model: &MuseConfig) -> Vec<Example> {
 
 /// Entities and a sentiment.
 fn labels(model: &MuseConfig, post: usize) -> Labels {
-    let (tags, classes) = (model.tags.len(), model.classes.len());
+    let (tags, classes) = (model.names.tags.len(), model.names.classes.len());
     let class = post % classes;
+    let sentiment = Label {
+        class,
+        target: (0..classes)
+            .map(|other| f32::from(u8::from(other == class)))
+            .collect(),
+    };
     Labels {
         entities: Some((0..WORDS).map(|word| (post + word) % tags).collect()),
-        sentiment: Some(Label {
-            class,
-            target: (0..classes)
-                .map(|other| f32::from(u8::from(other == class)))
-                .collect(),
-        }),
+        classes: [(Part::Sentiment, sentiment)].into(),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::commands::{caption, eval, export, imagine, info};
 use crate::studies::Study;
 use crate::{commands, output, train};
 
-/// Finds the entities and the sentiment of captions, with or without their pictures.
+/// Finds the entities of captions and their classes, such as the sentiment, with or without their pictures.
 #[derive(Debug, Parser)]
 #[command(name = "muse", version, arg_required_else_help = true)]
 struct Cli {
@@ -28,7 +28,7 @@ enum Command {
     #[cfg(feature = "studies")]
     #[command(flatten)]
     Study(Study),
-    /// Mark the entities of captions and tell their sentiment
+    /// Mark the entities of captions and tell their classes, such as the sentiment
     Tag(TagArgs),
     /// Describe a photo, and draw where each word looked
     Caption(caption::Options),

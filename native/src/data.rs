@@ -22,7 +22,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-pub use sample::{Sample, Shares, classes_of, tags_of};
+pub use sample::{Given, Sample, Shares, names_of};
 
 /// The form of a data file: [`conll`], [`jsonl`] or [`captions`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]

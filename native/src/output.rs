@@ -9,7 +9,8 @@ use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Context;
-use muse_core::{Entity, Sentiment, Tagged};
+use muse_core::objective::Part;
+use muse_core::{Class, Entity, Tagged};
 use serde_json::{Map, Value, json};
 
 /// `text` for people: control characters become visible or blank ones, one for one, so that character spans still fit.
@@ -113,7 +114,7 @@ pub fn marked(caption: &str, entities: &[Entity], color: bool) -> String {
 }
 
 /// Writes an answer for people: the marked caption, one line for each entity (type, text, span in characters,
-/// confidence), the sentiment.
+/// confidence), the classes.
 ///
 /// # Errors
 ///
@@ -130,9 +131,9 @@ pub fn write_answer(
         writeln!(out)?;
         write_entities(out, &tagged.entities, color)?;
     }
-    if let Some(sentiment) = &tagged.sentiment {
+    for (head, class) in tagged.classes() {
         writeln!(out)?;
-        write_sentiment(out, sentiment)?;
+        write_class(out, head, class)?;
     }
     Ok(())
 }
@@ -171,36 +172,32 @@ fn write_entities(out: &mut impl Write, entities: &[Entity], color: bool) -> io:
     Ok(())
 }
 
-fn write_sentiment(out: &mut impl Write, sentiment: &Sentiment) -> io::Result<()> {
-    let others: Vec<String> = sentiment
+fn write_class(out: &mut impl Write, head: Part, class: &Class) -> io::Result<()> {
+    let others: Vec<String> = class
         .probabilities
         .iter()
-        .filter(|(label, _)| *label != sentiment.label)
+        .filter(|(label, _)| *label != class.label)
         .map(|(label, score)| format!("{} {score:.3}", plain(label)))
         .collect();
-    write!(
-        out,
-        "sentiment: {} {:.3}",
-        plain(&sentiment.label),
-        sentiment.score
-    )?;
+    let (head, label) = (head.name(), plain(&class.label));
+    write!(out, "{head}: {label} {:.3}", class.score)?;
     match others.is_empty() {
         true => writeln!(out),
         false => writeln!(out, " ({})", others.join(", ")),
     }
 }
 
-/// Puts the model's answer into `object`: `entities` (when `has_entities`) and `sentiment`, in the place of whatever
+/// Puts the model's answer into `object`: `entities` (when `has_entities`) and the classes, in the place of whatever
 /// labels it held, so that a line never mixes given and predicted ones.
 pub fn put_answer(object: &mut Map<String, Value>, tagged: &Tagged, has_entities: bool) {
-    for label in ["entities", "tags", "sentiment"] {
+    for label in Part::HEADS.map(Part::name).into_iter().chain(["tags"]) {
         object.shift_remove(label);
     }
     if has_entities {
         object.insert("entities".into(), json!(tagged.entities));
     }
-    if let Some(sentiment) = &tagged.sentiment {
-        object.insert("sentiment".into(), json!(sentiment));
+    for (head, class) in tagged.classes() {
+        object.insert(head.name().into(), json!(class));
     }
 }
 

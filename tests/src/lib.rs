@@ -103,8 +103,7 @@ pub fn tiny_config(pieces: usize) -> MuseConfig {
         fusion_dropout: 0.5,
         word_shapes: true,
         max_pieces: 64,
-        tags: TAGS.map(String::from).to_vec(),
-        classes: CLASSES.map(String::from).to_vec(),
+        names: serde_json::from_value(json!({"tags": TAGS, "classes": CLASSES})).expect("names"),
         decoders: None,
     }
 }

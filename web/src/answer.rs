@@ -1,5 +1,6 @@
 //! What JavaScript is told, as JSON.
 
+use muse_core::heads::Names;
 use muse_core::{MuseConfig, Tagged};
 use serde::Serialize;
 
@@ -7,8 +8,8 @@ use serde::Serialize;
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Description {
-    tags: Vec<String>,
-    classes: Vec<String>,
+    #[serde(flatten)]
+    names: Names,
     max_pieces: usize,
     layers: usize,
     exchange_layers: [usize; 2],
@@ -20,8 +21,7 @@ pub(crate) struct Description {
 impl Description {
     pub(crate) fn new(config: &MuseConfig, weights: usize) -> Self {
         Self {
-            tags: config.tags.clone(),
-            classes: config.classes.clone(),
+            names: config.names.clone(),
             max_pieces: config.max_pieces,
             layers: config.exchange.layers,
             exchange_layers: [config.exchange.first_layer, config.exchange.last_layer],

@@ -4,6 +4,7 @@ use super::*;
 use crate::encoders::image::{CnnKind, ImageEncoderConfig};
 use crate::encoders::text::{BertConfig, TextEncoderConfig};
 use crate::exchange::{ExchangeConfig, ExchangeRule};
+use crate::heads::Names;
 
 fn tokenizer() -> TextTokenizer {
     let pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "\"é\\"];
@@ -60,8 +61,10 @@ fn config() -> MuseConfig {
         fusion_dropout: 0.5,
         word_shapes: true,
         max_pieces: 64,
-        tags: vec!["O".into(), "B-PER".into(), "I-PER".into()],
-        classes: Vec::new(),
+        names: Names {
+            tags: vec!["O".into(), "B-PER".into(), "I-PER".into()],
+            ..Names::default()
+        },
         decoders: None,
     }
 }

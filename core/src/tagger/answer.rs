@@ -1,10 +1,15 @@
 //! What a tagged caption is told as, and its JSON: the one that programs get natively and in a browser.
 
+use std::ops::Range;
+
 use serde::Serialize;
 
-use super::Exchange;
+use super::{Exchange, PreparedCaption};
+use crate::heads::Labeller;
+use crate::heads::classifier::Class;
 use crate::heads::entities::Entity;
-use crate::heads::sentiment::Sentiment;
+use crate::model::Predictions;
+use crate::objective::Part;
 use crate::text::splitter::Word;
 
 /// A tagged caption.
@@ -18,13 +23,51 @@ pub struct Tagged {
     /// The entities in the order of the caption.
     pub entities: Vec<Entity>,
     /// The sentiment, when the model has that head and there is a word or a picture to judge.
-    pub sentiment: Option<Sentiment>,
+    pub sentiment: Option<Class>,
     /// Word pieces of all its windows, the special ones included.
     pub pieces: usize,
     /// Windows that the caption was cut into.
     pub windows: usize,
     /// What the exchange did, when it was asked for.
     pub exchange: Option<Exchange>,
+}
+
+impl Tagged {
+    /// What was predicted of a caption, whose windows have these `rows`.
+    pub(super) fn new(
+        caption: PreparedCaption,
+        labeller: &Labeller,
+        predictions: &Predictions,
+        rows: Range<usize>,
+    ) -> Self {
+        let (words, windows) = (caption.words, caption.windows);
+        let (logits, trace) = (&predictions.logits, predictions.trace.get(rows.clone()));
+        let (tags, entities) =
+            labeller.entities(&windows, logits, rows.clone(), &caption.text, &words);
+        let mut classes = labeller.classes(logits, rows);
+        let something = caption.pictured || !words.is_empty();
+        Self {
+            tags,
+            entities,
+            // Of nothing there is no sentiment.
+            sentiment: classes.remove(&Part::Sentiment).filter(|_| something),
+            pieces: windows.iter().map(|w| w.encoded.pieces.len()).sum(),
+            windows: windows.len(),
+            exchange: trace.map(|t| Exchange::new(words.len(), &windows, t, caption.pictured)),
+            words,
+        }
+    }
+
+    /// The classes that there are, and the heads that gave them.
+    pub fn classes(&self) -> impl Iterator<Item = (Part, &Class)> {
+        Part::HEADS.into_iter().filter_map(|head| {
+            let class = match head {
+                Part::Sentiment => self.sentiment.as_ref(),
+                Part::Entities | Part::Captioning | Part::Generation => None,
+            };
+            Some((head, class?))
+        })
+    }
 }
 
 #[cfg(test)]
@@ -45,7 +88,7 @@ mod tests {
                 last_word: 1,
                 score: 0.1,
             }],
-            sentiment: Some(Sentiment {
+            sentiment: Some(Class {
                 label: "positive".into(),
                 score: 2.0 / 3.0,
                 probabilities: vec![

@@ -16,9 +16,9 @@ use crate::values::{count, within};
 Streams: --jsonl reads one JSON object a line, from --input or standard input:
   {\"text\": \"...\", \"image\": \"photo.jpg\"}  or  {\"words\": [\"...\"]}; an image's path is relative to the
   input file, or to the current folder. Each line is answered by one line in the same order: the object with
-  \"entities\" and \"sentiment\" put in, its other fields as they were. A line that cannot be tagged is answered
-  by {\"line\": N, \"error\": \"...\"}. With --conll the stream is answered in CoNLL instead, and what cannot be
-  tagged goes to standard error.
+  \"entities\" and classes such as \"sentiment\" put in, its other fields as they were. A line that cannot be
+  tagged is answered by {\"line\": N, \"error\": \"...\"}. With --conll the stream is answered in CoNLL instead,
+  and what cannot be tagged goes to standard error.
 
 Positions count Unicode characters (scalar values), the end exclusive; for \"words\", in the words joined by
 single spaces.")]

@@ -116,12 +116,13 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         pooled.merge(&tally);
         reports.push(tally.report(title, options.resplit));
     }
+    let known = config.names.lists();
+    let known = known.map(|(setting, names)| format!("{} {setting}", names.len()));
     ensure!(
         pooled.is_scored(),
-        "the data has no label that {} could be scored on (it has {} tags and {} sentiment classes)",
+        "the data has no label that {} could be scored on (it has {})",
         options.model.display(),
-        config.tags.len(),
-        config.classes.len()
+        known.join(" and ")
     );
     let pooled = pooled.report("pooled".into(), options.resplit);
     print(&reports, &pooled, options.json, Report::write)
@@ -212,15 +213,15 @@ fn shuffle_in(sets: &mut [Set], pictures: &[PathBuf], seed: u64) {
 
 /// Labels that the model does not know can only count as missed, which a wrong name explains more often than a bad model.
 fn warn_of_strangers(config: &MuseConfig, sets: &[Set]) {
-    let known: BTreeSet<&str> = config.tags.iter().map(|tag| kind_of(tag)).collect();
+    let tags = &config.names.tags;
+    let known: BTreeSet<&str> = tags.iter().map(|tag| kind_of(tag)).collect();
     for set in sets {
         let samples = || set.samples.iter();
         let kinds: BTreeSet<&str> = samples()
             .flat_map(|s| s.tags.iter().flatten())
             .map(|tag| kind_of(tag))
             .collect();
-        let classes: BTreeSet<&String> = samples().filter_map(|s| s.sentiment.as_ref()).collect();
-        if !config.tags.is_empty() {
+        if !tags.is_empty() {
             for kind in kinds.difference(&known) {
                 let title = &set.title;
                 tell(format_args!(
@@ -228,14 +229,14 @@ fn warn_of_strangers(config: &MuseConfig, sets: &[Set]) {
                 ));
             }
         }
-        if !config.classes.is_empty() {
-            for class in classes
-                .into_iter()
-                .filter(|class| !config.classes.contains(class))
-            {
-                let title = &set.title;
+        for (head, known) in config.names.classifiers() {
+            let given = samples().filter_map(|s| Some(&s.classes.get(&head)?.label));
+            let given: BTreeSet<&String> = given.collect();
+            let strange = |class: &&String| !known.is_empty() && !known.contains(class);
+            for class in given.into_iter().filter(strange) {
+                let (title, head) = (&set.title, head.name());
                 tell(format_args!(
-                    "warning: {title}: the model has no sentiment {class}"
+                    "warning: {title}: the model has no {head} {class}"
                 ));
             }
         }
@@ -247,7 +248,7 @@ fn kind_of(tag: &str) -> &str {
 }
 
 fn score(pool: &TaggerPool, mut samples: Vec<Sample>, resplit: bool) -> anyhow::Result<Tally> {
-    if pool.tagger().config().tags.is_empty() {
+    if pool.tagger().config().names.tags.is_empty() {
         samples.iter_mut().for_each(|sample| sample.tags = None);
     }
     let mut tally = Tally::new(samples.len());

@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::read_bytes;
-use crate::data::{Sample, classes_of, read_source, tags_of};
+use crate::data::{Sample, names_of, read_source};
 use crate::output::{json_line, plain};
 use crate::pretrained::read_tokenizer;
 use crate::train::config::TrainConfig;
@@ -34,8 +34,9 @@ pub struct Options {
     pub json: bool,
 }
 
-/// Parts of the model by the names of their parameters; the first that fits counts.
-const PARTS: [(&str, &str); 16] = [
+/// Parts of the model by the names of their parameters; the first that fits counts. Others are called what their parameters are:
+/// `sentiment.fusion.weight` is of `sentiment: fusion`.
+const PARTS: &[(&str, &str)] = &[
     ("text.", "text encoder"),
     ("word_shapes.", "word shapes"),
     ("image.", "image encoder"),
@@ -43,11 +44,7 @@ const PARTS: [(&str, &str); 16] = [
     ("absent", "absent picture"),
     ("text_cls", "cls rows"),
     ("image_cls", "cls rows"),
-    ("entities.fusion.", "entities: fusion"),
-    ("entities.emissions.", "entities: emissions"),
     ("entities.crf.", "entities: CRF"),
-    ("sentiment.fusion.", "sentiment: fusion"),
-    ("sentiment.classes.", "sentiment: classes"),
     ("cross.", "cross transformer"),
     ("decoders.mlp.", "decoders: MLP"),
     ("decoders.captioner.", "decoders: captioner"),
@@ -84,7 +81,8 @@ impl Parts {
 /// The part that a parameter belongs to; each layer of the cross transformer is one.
 fn part_of(name: &str) -> String {
     let Some((_, part)) = PARTS.iter().find(|(start, _)| name.starts_with(start)) else {
-        return name.split('.').next().unwrap_or(name).to_owned();
+        let parts: Vec<&str> = name.split('.').collect();
+        return parts[..(parts.len() - 1).clamp(1, 2)].join(": ");
     };
     let layer = name
         .split('.')
@@ -177,7 +175,7 @@ fn model_of(path: &Path) -> anyhow::Result<MuseConfig> {
         }
         Ok(samples)
     };
-    let samples = match model.tags.is_empty() && model.classes.is_empty() {
+    let samples = match model.names().is_empty() {
         true => read()?,
         false => Vec::new(),
     };
@@ -192,7 +190,7 @@ fn model_of(path: &Path) -> anyhow::Result<MuseConfig> {
             bail!("without model.text.folder, model.decoders.captioner.tokens must say the vocabulary's size")
         }
     })?;
-    config.model_config(tags_of(&samples), classes_of(&samples), decoders)
+    config.model_config(names_of(model.names(), samples.iter()), decoders)
 }
 
 /// How the weights of a model file are kept.
@@ -304,8 +302,10 @@ fn write_shape(out: &mut impl Write, config: &MuseConfig) -> io::Result<()> {
     if let Some(decoders) = &config.decoders {
         writeln!(out, "decoders   {}", described(decoders))?;
     }
-    writeln!(out, "tags       {}", listed(&config.tags))?;
-    writeln!(out, "classes    {}", listed(&config.classes))
+    for (setting, names) in config.names.lists() {
+        writeln!(out, "{setting:<10} {}", listed(names))?;
+    }
+    Ok(())
 }
 
 fn described(decoders: &DecodersConfig) -> String {
@@ -383,6 +383,7 @@ mod tests {
             ("image.stem.conv.weight", "image encoder"),
             ("cross.layers.2.norm1.gamma", "cross transformer, layer 2"),
             ("entities.crf.start", "entities: CRF"),
+            ("entities.fusion.weight", "entities: fusion"),
             ("novelty.weight", "novelty"),
         ];
         for (name, expected) in table {

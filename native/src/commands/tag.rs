@@ -55,7 +55,7 @@ pub enum Source {
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// The marked caption, then its entities and its sentiment.
+    /// The marked caption, then what the heads say of it.
     People,
     /// One JSON object on a line.
     Json,
@@ -110,7 +110,7 @@ fn tag_one(options: &Options, caption: Option<&str>, image: Option<&Path>) -> an
     let stdout = io::stdout();
     let color = AutoStream::choice(&stdout) != ColorChoice::Never;
     let mut out = stdout.lock();
-    let has_entities = !tagger.config().tags.is_empty();
+    let has_entities = !tagger.config().names.tags.is_empty();
     match options.format {
         Format::People => {
             output::write_answer(&mut out, &caption, &tagged, has_entities, color)
@@ -151,7 +151,7 @@ fn read_caption() -> anyhow::Result<String> {
 /// CoNLL holds tags and nothing else.
 fn ensure_tags(tagger: &Tagger, options: &Options) -> anyhow::Result<()> {
     ensure!(
-        !tagger.config().tags.is_empty(),
+        !tagger.config().names.tags.is_empty(),
         "{} does not find entities, so there is no CoNLL to write",
         options.model.display()
     );
@@ -213,7 +213,7 @@ fn tag_stream(
     let mut answers = Answers {
         out: BufWriter::new(io::stdout().lock()),
         options,
-        has_entities: !pool.tagger().config().tags.is_empty(),
+        has_entities: !pool.tagger().config().names.tags.is_empty(),
         failures: 0,
     };
     while let Some(batch) = items.next_batch() {

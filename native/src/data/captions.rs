@@ -116,7 +116,7 @@ mod tests {
         assert!(
             samples
                 .iter()
-                .all(|s| s.tags.is_none() && s.sentiment.is_none())
+                .all(|s| s.tags.is_none() && s.classes.is_empty())
         );
         assert!(read(&path, None, true).unwrap()[0].image.is_none());
     }

@@ -17,11 +17,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use muse_core::heads::Classes;
+use muse_core::objective::Part;
 use muse_core::text::splitter::{self, Word};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::sample::{Sample, Shares, checked_tag, split_hashtags};
+use super::sample::{Given, Sample, Shares, checked_tag, split_hashtags};
 use super::{at_line, read_text};
 
 /// One line as it is written. What may have more than one form stays a value until it is looked at, for
@@ -81,7 +83,7 @@ fn parse(number: usize, line: &str, folder: &Path, options: Options) -> anyhow::
     if options.hashtags_apart {
         split_hashtags(&mut words, tags.as_mut());
     }
-    let (sentiment, shares) = line.sentiment()?;
+    let classes = line.classes()?;
     Ok(Sample {
         id,
         image: match options.no_images {
@@ -90,8 +92,7 @@ fn parse(number: usize, line: &str, folder: &Path, options: Options) -> anyhow::
         },
         words,
         tags,
-        sentiment,
-        shares,
+        classes,
     })
 }
 
@@ -169,28 +170,16 @@ impl Line {
         Ok((!tags.is_empty()).then_some(tags))
     }
 
-    /// The label, and the probabilities of all classes.
-    fn sentiment(&self) -> anyhow::Result<(Option<String>, Option<Shares>)> {
-        let (label, probabilities) = match &self.sentiment {
-            Some(Value::Object(fields)) => (fields.get("label"), fields.get("probabilities")),
-            other => (other.as_ref(), None),
-        };
-        let label = match label {
-            None | Some(Value::Null) => None,
-            Some(Value::String(class)) if !class.trim().is_empty() => Some(class.clone()),
-            Some(other) => {
-                bail!(
-                    "\"sentiment\" is {other}; it must be the name of a class, such as \"positive\""
-                )
-            }
-        };
-        let Some(probabilities) = probabilities.filter(|value| !value.is_null()) else {
-            return Ok((label, None));
-        };
-        let shares = shares(probabilities)?;
-        let likeliest = || shares.iter().max_by(|a, b| a.1.total_cmp(b.1));
-        let label = label.or_else(|| Some(likeliest()?.0.clone()));
-        Ok((label, Some(shares)))
+    fn classes(&self) -> anyhow::Result<Classes<Given>> {
+        let given = Part::HEADS.into_iter().filter_map(|head| {
+            let value = match head {
+                Part::Sentiment => self.sentiment.as_ref()?,
+                Part::Entities | Part::Captioning | Part::Generation => return None,
+            };
+            let class = class(head.name(), value).transpose()?;
+            Some(class.map(|class| (head, class)))
+        });
+        given.collect()
     }
 
     fn image(&self, folder: &Path) -> anyhow::Result<Option<PathBuf>> {
@@ -221,16 +210,40 @@ pub fn line(sample: &Sample) -> anyhow::Result<Value> {
     if let Some(tags) = &sample.tags {
         line["tags"] = json!(tags);
     }
-    line["sentiment"] = match (&sample.sentiment, &sample.shares) {
-        (None, _) => return Ok(line),
-        (Some(label), None) => json!(label),
-        (Some(label), Some(shares)) => json!({ "label": label, "probabilities": shares }),
-    };
+    for (head, Given { label, shares }) in &sample.classes {
+        line[head.name()] = match shares {
+            None => json!(label),
+            Some(shares) => json!({ "label": label, "probabilities": shares }),
+        };
+    }
     Ok(line)
 }
 
+/// The class that the `value` of a `field` gives.
+fn class(field: &str, value: &Value) -> anyhow::Result<Option<Given>> {
+    let (label, probabilities) = match value {
+        Value::Object(fields) => (fields.get("label"), fields.get("probabilities")),
+        other => (Some(other), None),
+    };
+    let label = match label {
+        None | Some(Value::Null) => None,
+        Some(Value::String(class)) if !class.trim().is_empty() => Some(class.clone()),
+        Some(other) => {
+            bail!("{field:?} is {other}; it must be the name of a class, such as \"positive\"")
+        }
+    };
+    let probabilities = probabilities.filter(|value| !value.is_null());
+    let shares = probabilities.map(|p| shares(field, p)).transpose()?;
+    let likeliest = || {
+        let shares = shares.as_ref()?.iter();
+        Some(shares.max_by(|a, b| a.1.total_cmp(b.1))?.0.clone())
+    };
+    let label = label.or_else(likeliest);
+    Ok(label.map(|label| Given { label, shares }))
+}
+
 /// Shares of classes, brought to a sum of 1; as written they have few digits.
-fn shares(probabilities: &Value) -> anyhow::Result<Shares> {
+fn shares(field: &str, probabilities: &Value) -> anyhow::Result<Shares> {
     let shares: Option<Shares> = probabilities.as_object().and_then(|fields| {
         (fields.iter())
             .map(|(class, share)| {
@@ -247,7 +260,7 @@ fn shares(probabilities: &Value) -> anyhow::Result<Shares> {
             Ok(shares)
         }
         None => bail!(
-            "the \"probabilities\" of the sentiment are {probabilities}; they must be shares of classes that sum to 1, such \
+            "the \"probabilities\" of the {field} are {probabilities}; they must be shares of classes that sum to 1, such \
              as {{\"positive\": 0.75, \"neutral\": 0.25}}"
         ),
     }

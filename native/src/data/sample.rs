@@ -3,8 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use muse_core::heads::{Classes, Names};
+use muse_core::objective::Part;
+
 /// Shares of classes that sum to 1.
 pub type Shares = BTreeMap<String, f64>;
+
+/// A class, as a file gives it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Given {
+    /// The class.
+    pub label: String,
+    /// How much of the answer each class has, when the file says more than the class: shares that sum to 1.
+    pub shares: Option<Shares>,
+}
 
 /// A caption with the labels that its file gives it.
 ///
@@ -21,16 +33,27 @@ pub struct Sample {
     pub image: Option<PathBuf>,
     /// A BIO tag for each word, when the file marks entities.
     pub tags: Option<Vec<String>>,
-    /// The sentiment class, when the file has one.
-    pub sentiment: Option<String>,
-    /// How much of the answer each class has, when the file says more than the class: shares that sum to 1. Never without a
-    /// class.
-    pub shares: Option<Shares>,
+    /// The classes that the file has.
+    pub classes: Classes<Given>,
+}
+
+/// The `known` names, and those of the samples where there are none.
+pub fn names_of<'a>(known: Names, samples: impl Iterator<Item = &'a Sample> + Clone) -> Names {
+    let mut names = known;
+    if names.tags.is_empty() {
+        names.tags = tags_of(samples.clone());
+    }
+    for (head, classes) in names.classifiers_mut() {
+        if classes.is_empty() {
+            *classes = classes_of(samples.clone(), head);
+        }
+    }
+    names
 }
 
 /// The BIO tags of an entity head for these samples: `O`, then `B-` and `I-` of each type in alphabetical
 /// order. Empty when no sample is tagged. A type that occurs only under `I-` has its `B-` too.
-pub fn tags_of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Vec<String> {
+fn tags_of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Vec<String> {
     let mut tagged = false;
     let mut kinds = BTreeSet::new();
     for tag in samples
@@ -50,15 +73,13 @@ pub fn tags_of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Vec<String>
         .collect()
 }
 
-/// The sentiment classes that occur, in alphabetical order; empty when no sample has one.
-pub fn classes_of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Vec<String> {
-    let classes: BTreeSet<_> = samples
-        .into_iter()
-        .flat_map(|sample| {
-            let shares = sample.shares.iter().flat_map(BTreeMap::keys);
-            sample.sentiment.iter().chain(shares)
-        })
-        .collect();
+/// The classes of a head that occur, in alphabetical order; empty when no sample has one.
+fn classes_of<'a>(samples: impl IntoIterator<Item = &'a Sample>, head: Part) -> Vec<String> {
+    let mut classes = BTreeSet::new();
+    for given in samples.into_iter().filter_map(|s| s.classes.get(&head)) {
+        classes.insert(&given.label);
+        classes.extend(given.shares.iter().flat_map(BTreeMap::keys));
+    }
     classes.into_iter().cloned().collect()
 }
 
@@ -116,9 +137,14 @@ mod tests {
     use super::*;
 
     fn sample(tags: Option<&[&str]>, sentiment: Option<&str>) -> Sample {
+        let given = |label: &str| Given {
+            label: label.to_owned(),
+            shares: None,
+        };
+        let classes = sentiment.map(|class| (Part::Sentiment, given(class)));
         Sample {
             tags: tags.map(|tags| tags.iter().map(|&tag| tag.to_owned()).collect()),
-            sentiment: sentiment.map(str::to_owned),
+            classes: classes.into_iter().collect(),
             ..Sample::default()
         }
     }
@@ -148,9 +174,11 @@ mod tests {
             sample(None, None),
             sample(None, Some("positive")),
         ];
+        let classes_of = |samples: &[Sample]| classes_of(samples, Part::Sentiment);
         assert_eq!(classes_of(&samples), ["negative", "positive"]);
         let mut soft = sample(None, Some("positive"));
-        soft.shares = Some(BTreeMap::from([("even".to_owned(), 0.5)]));
+        let given = soft.classes.get_mut(&Part::Sentiment).unwrap();
+        given.shares = Some(BTreeMap::from([("even".to_owned(), 0.5)]));
         assert_eq!(classes_of(&[soft]), ["even", "positive"]);
         assert_eq!(classes_of(&samples[2..3]), Vec::<String>::new());
     }

@@ -1,3 +1,5 @@
+use muse_core::heads::Names;
+
 use super::*;
 
 const CONLL: &str = "IMGID:1\n#NBA\tB-OTHER\nnews\tO\n\nIMGID:2\nb\tI-PER\n\nIMGID:3\nc\tO\n";
@@ -27,11 +29,12 @@ fn source(text: &str) -> Source {
 fn sources_are_read_as_they_say() {
     let folder = folder();
     let read = |text: &str| read_source(&source(text), folder.path());
+    let names = |samples: &[Sample]| names_of(Names::default(), samples.iter());
 
     let samples = read("path = 'set/train.txt'").unwrap();
     assert_eq!(samples.len(), 3);
     assert_eq!(
-        tags_of(&samples),
+        names(&samples).tags,
         ["O", "B-OTHER", "I-OTHER", "B-PER", "I-PER"]
     );
     assert!(samples.iter().all(|sample| sample.image.is_none()));
@@ -61,7 +64,7 @@ fn sources_are_read_as_they_say() {
     let samples = read("path = 'set/train.jsonl'\nimages = 'images'\nno_text = true").unwrap();
     assert_eq!(samples[0].image, Some(folder.path().join("images/1.jpg")));
     assert!(samples[0].words.is_empty());
-    assert_eq!(classes_of(&samples), ["good"]);
+    assert_eq!(names(&samples).classes, ["good"]);
     assert_eq!(
         read("path = 'set/train.jsonl'\nno_images = true").unwrap()[0].image,
         None

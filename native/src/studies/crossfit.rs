@@ -13,12 +13,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use muse_core::heads::sentiment::SentimentCounter;
+use muse_core::heads::classifier::ClassCounter;
+use muse_core::objective::Part;
 use serde::{Deserialize, Serialize};
 
 use super::id;
 use super::launch::{Ended, Launcher};
-use crate::data::{Sample, Shares, classes_of, jsonl, read_source, tags_of};
+use crate::data::{Sample, Shares, jsonl, names_of, read_source};
 use crate::device::DeviceChoice;
 use crate::output::{tell, write_file};
 use crate::tagger_pool::TaggerPool;
@@ -102,7 +103,9 @@ fn read_samples(config: &TrainConfig) -> anyhow::Result<Vec<Sample>> {
         samples.extend(read_source(source, &config.base)?);
     }
     ensure!(
-        samples.iter().any(|sample| sample.sentiment.is_some()),
+        samples
+            .iter()
+            .any(|sample| sample.classes.contains_key(&Part::Sentiment)),
         "no training sample carries a sentiment, which is what is softened"
     );
     ensure!(
@@ -165,24 +168,18 @@ impl Crossfit<'_> {
         let path = std::path::absolute(data)
             .with_context(|| format!("cannot tell where {} is", data.display()))?;
         let source = toml::Value::String(path.to_string_lossy().into_owned());
-        let model = &self.config.model;
         // A fold may lack a label that others have.
-        let labels = |given: &[String], found: Vec<String>| match given.is_empty() {
-            true => toml::Value::from(found),
-            false => toml::Value::from(given.to_vec()),
-        };
+        let names = names_of(self.config.model.names(), self.samples.iter());
+        let names = names.lists().map(|(setting, names)| {
+            format!("model.{setting}={}", toml::Value::from(names.to_vec()))
+        });
         let own = [
             format!("data.train=[{{path = {source}}}]"),
-            format!("model.tags={}", labels(&model.tags, tags_of(self.samples))),
-            format!(
-                "model.classes={}",
-                labels(&model.classes, classes_of(self.samples))
-            ),
             // The last epoch's model, which no data have chosen.
             "data.valid=[]".to_owned(),
             format!("seed={}", self.config.seed.wrapping_add(fold as u64 - 1)),
         ];
-        Ok([&self.options.overrides[..], &own].concat())
+        Ok([&self.options.overrides[..], &names, &own].concat())
     }
 
     /// What a model says of the samples at `held`.
@@ -223,14 +220,14 @@ fn read(path: &Path) -> anyhow::Result<Vec<Held>> {
 
 /// Scores the answers, and writes the samples with soft labels.
 fn report(options: &Options, samples: &[Sample], answers: &[Option<Shares>]) -> anyhow::Result<()> {
-    let mut counter = SentimentCounter::default();
+    let mut counter = ClassCounter::default();
     let mut pairs = Vec::new();
     for (sample, answer) in samples.iter().zip(answers) {
-        if let (Some(label), Some(answer)) = (&sample.sentiment, answer) {
+        if let (Some(given), Some(answer)) = (sample.classes.get(&Part::Sentiment), answer) {
             if let Some((best, _)) = answer.iter().max_by(|a, b| a.1.total_cmp(b.1)) {
-                counter.add(label, best);
+                counter.add(&given.label, best);
             }
-            pairs.push((label.as_str(), answer));
+            pairs.push((given.label.as_str(), answer));
         }
     }
     let temperature = soften::temperature(&pairs);
@@ -272,10 +269,11 @@ fn report(options: &Options, samples: &[Sample], answers: &[Option<Shares>]) -> 
 /// A sample whose target is part label and part answer, where it has both.
 fn softened(sample: &Sample, answer: Option<&Shares>, temperature: f64, share: f64) -> Sample {
     let mut sample = sample.clone();
-    if let (Some(label), Some(answer)) = (&sample.sentiment, answer) {
+    if let (Some(given), Some(answer)) = (sample.classes.get_mut(&Part::Sentiment), answer) {
         let answer = soften::tempered(answer, temperature);
-        let own = (sample.shares.clone()).unwrap_or_else(|| [(label.clone(), 1.0)].into());
-        sample.shares = Some(soften::mixed(&own, &answer, share));
+        let own = given.shares.take();
+        let own = own.unwrap_or_else(|| [(given.label.clone(), 1.0)].into());
+        given.shares = Some(soften::mixed(&own, &answer, share));
     }
     sample
 }

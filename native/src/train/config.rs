@@ -11,6 +11,7 @@ use muse_core::config::{ConfigError, MuseConfig};
 use muse_core::decoders::captioner::{CaptionerConfig, Vocabulary};
 use muse_core::decoders::{CaptionerDecoder, DecodersConfig};
 use muse_core::encoders::image::ImageEncoderConfig;
+use muse_core::heads::Names;
 use serde::{Deserialize, Serialize};
 
 use self::overrides::{parse_value, set};
@@ -114,15 +115,14 @@ impl TrainConfig {
         )
     }
 
-    /// The model's configuration for these tags, classes and decoders.
+    /// The model's configuration for these names and decoders.
     ///
     /// # Errors
     ///
     /// When the text encoder's `config.json` cannot be read, or the settings contradict each other.
     pub fn model_config(
         &self,
-        tags: Vec<String>,
-        classes: Vec<String>,
+        names: Names,
         decoders: Option<DecodersConfig>,
     ) -> anyhow::Result<MuseConfig> {
         let model = &self.model;
@@ -151,10 +151,6 @@ impl TrainConfig {
         if let Some(size) = model.image.size {
             preparation.size = size;
         }
-        let pick = |own: &[String], data| match own.is_empty() {
-            true => data,
-            false => own.to_vec(),
-        };
         let config = MuseConfig {
             text,
             image: ImageEncoderConfig {
@@ -166,8 +162,7 @@ impl TrainConfig {
             fusion_dropout: model.fusion_dropout,
             word_shapes: model.word_shapes,
             max_pieces: model.max_pieces,
-            tags: pick(&model.tags, tags),
-            classes: pick(&model.classes, classes),
+            names,
             decoders,
         };
         config.validate().map_err(|error| self.placed(error))?;
@@ -300,8 +295,11 @@ mod tests {
             ),
         ] {
             let config = parse(&[&text, wrong]).unwrap();
-            let tags = vec!["O".to_owned(), "B-PER".to_owned()];
-            let error = config.model_config(tags, Vec::new(), None).unwrap_err();
+            let names = Names {
+                tags: vec!["O".to_owned(), "B-PER".to_owned()],
+                ..Names::default()
+            };
+            let error = config.model_config(names, None).unwrap_err();
             let error = error.to_string();
             assert_eq!(
                 error.split(", must").next(),

@@ -1,18 +1,19 @@
 //! Samples made ready for the model: words in pieces and windows, labels as numbers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use muse_core::config::MuseConfig;
-use muse_core::heads::Labels;
-use muse_core::heads::sentiment::Label;
+use muse_core::heads::classifier::Label;
+use muse_core::heads::{Classes, Labels};
+use muse_core::objective::Part;
 use muse_core::text::tokenizer::{TextTokenizer, Window};
 
 use super::config::{LossWeights, TrainConfig, TrainSection};
 use crate::data::views::View;
-use crate::data::{Sample, Source, read_source};
+use crate::data::{Given, Sample, Source, read_source};
 
 /// A caption in windows, with its labels and its picture's file.
 #[derive(Clone, Debug)]
@@ -142,19 +143,14 @@ struct Preparation<'a> {
     title: &'a str,
     config: &'a MuseConfig,
     tokenizer: &'a TextTokenizer,
-    tags: BTreeMap<&'a str, usize>,
-    classes: BTreeMap<&'a str, usize>,
 }
 
 impl<'a> Preparation<'a> {
     fn new(title: &'a str, config: &'a MuseConfig, tokenizer: &'a TextTokenizer) -> Self {
-        let index = |names: &'a [String]| names.iter().map(String::as_str).zip(0..).collect();
         Self {
             title,
             config,
             tokenizer,
-            tags: index(&config.tags),
-            classes: index(&config.classes),
         }
     }
 
@@ -171,7 +167,7 @@ impl<'a> Preparation<'a> {
             windows,
             labels: Labels {
                 entities: self.tags(&sample)?,
-                sentiment: self.sentiment(&sample)?,
+                classes: self.classes(&sample)?,
             },
             image: sample.image,
             tokens: None,
@@ -187,24 +183,32 @@ impl<'a> Preparation<'a> {
 
     /// A model without a head ignores that head's labels.
     fn tags(&self, sample: &Sample) -> anyhow::Result<Option<Vec<usize>>> {
-        let tags = sample.tags.as_ref().filter(|_| !self.tags.is_empty());
+        let names = &self.config.names.tags;
+        let tags = sample.tags.as_ref().filter(|_| !names.is_empty());
         let numbers = tags.map(|tags| {
             let tags = tags.iter();
-            tags.map(|tag| self.known(&self.tags, tag, "tag", sample))
+            tags.map(|tag| self.known(names, tag, "tag", sample))
                 .collect()
         });
         numbers.transpose()
     }
 
-    fn sentiment(&self, sample: &Sample) -> anyhow::Result<Option<Label>> {
-        let class = sample.sentiment.as_ref();
-        let Some(class) = class.filter(|_| !self.classes.is_empty()) else {
-            return Ok(None);
-        };
-        let known = |class: &str| self.known(&self.classes, class, "class", sample);
-        let class = known(class)?;
-        let mut target = vec![0.0; self.classes.len()];
-        match &sample.shares {
+    /// As [`Self::tags`].
+    fn classes(&self, sample: &Sample) -> anyhow::Result<Classes<Label>> {
+        let names = self.config.names.classifiers().into_iter();
+        let labels = names.filter_map(|(head, names)| {
+            let given = sample.classes.get(&head).filter(|_| !names.is_empty())?;
+            let label = self.class(names, given, sample);
+            Some(label.map(|label| (head, label)))
+        });
+        labels.collect()
+    }
+
+    fn class(&self, names: &[String], given: &Given, sample: &Sample) -> anyhow::Result<Label> {
+        let known = |class: &str| self.known(names, class, "class", sample);
+        let class = known(&given.label)?;
+        let mut target = vec![0.0; names.len()];
+        match &given.shares {
             None => target[class] = 1.0,
             Some(shares) => {
                 for (class, share) in shares.iter().filter(|(_, share)| **share > 0.0) {
@@ -212,23 +216,24 @@ impl<'a> Preparation<'a> {
                 }
             }
         }
-        Ok(Some(Label { class, target }))
+        Ok(Label { class, target })
     }
 
     fn known(
         &self,
-        names: &BTreeMap<&str, usize>,
+        names: &[String],
         name: &str,
         what: &str,
         sample: &Sample,
     ) -> anyhow::Result<usize> {
-        names.get(name).copied().with_context(|| {
+        let number = names.iter().position(|known| known == name);
+        number.with_context(|| {
             format!(
                 "{}, sample {}: the {what} {name:?} is not one that the model knows ({}); \
                  rename it in the source, or add training data that has it",
                 self.title,
                 sample.id,
-                names.keys().copied().collect::<Vec<_>>().join(", ")
+                names.join(", ")
             )
         })
     }
@@ -263,13 +268,13 @@ fn check_labels<'a>(
         );
         return Ok(());
     }
-    let (entities, sentiment) = (weights.entities > 0.0, weights.sentiment > 0.0);
+    let counts = |head| weights.of(head) > 0.0;
+    let weight = |head: Part| format!("train.weights.{} is {}", head.name(), weights.of(head));
     ensure!(
-        samples.any(|s| entities && s.tags.is_some() || sentiment && s.sentiment.is_some()),
-        "no training sample carries a label that counts: entities or tags (train.weights.entities is {}), or sentiment \
-         (train.weights.sentiment is {})",
-        weights.entities,
-        weights.sentiment
+        samples.any(|sample| counts(Part::Entities) && sample.tags.is_some()
+            || sample.classes.keys().any(|head| counts(*head))),
+        "no training sample carries a label that counts; {}",
+        Part::HEADS.map(weight).join(", ")
     );
     Ok(())
 }

@@ -166,12 +166,13 @@ mod tests {
         tensor.into_data().try_to_vec().expect("floats")
     }
 
-    const WEIGHTS: LossWeights = LossWeights {
-        entities: 0.0,
-        sentiment: 0.0,
-        captioning: 0.3,
-        generation: 2.0,
-    };
+    fn weights() -> LossWeights {
+        LossWeights {
+            captioning: 0.3,
+            generation: 2.0,
+            ..LossWeights::default()
+        }
+    }
 
     fn size(captions: usize, pictures: usize) -> MicrobatchSize {
         MicrobatchSize { captions, pictures }
@@ -215,8 +216,8 @@ mod tests {
                 });
                 let [said, drawn] = losses.map(|loss| loss.expect("a part"));
                 let weighted = (
-                    said.clone() * WEIGHTS.captioning,
-                    drawn.clone() * WEIGHTS.generation,
+                    said.clone() * weights().captioning,
+                    drawn.clone() * weights().generation,
                 );
                 let mut all = (weighted.0 + weighted.1).backward();
                 let own = GradientsParams::from_module(&mut all, decoders);
@@ -224,7 +225,7 @@ mod tests {
             }
             Some(workers) => {
                 let workers = Workers::new(workers).expect("threads");
-                let decoded = learn(decoders, &microbatches, &WEIGHTS, &workers);
+                let decoded = learn(decoders, &microbatches, &weights(), &workers);
                 let mut all = decoded.surrogate.expect("microbatches").backward();
                 let mut own = decoded.gradients;
                 let mlp = GradientsParams::from_module(&mut all, decoders);
@@ -278,7 +279,7 @@ mod tests {
         let clipped = |generation: f64| {
             let weights = LossWeights {
                 generation,
-                ..WEIGHTS
+                ..weights()
             };
             let microbatches = model.0.microbatches(&model.1, &pairs);
             let learned = learn(&model.0, &microbatches, &weights, &workers);

@@ -1,5 +1,6 @@
 //! Scores of an epoch: computed, shown, and kept as CSV.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -63,7 +64,7 @@ impl Scores {
         }
     }
 
-    /// What the best checkpoint is chosen by: the mean of entity F1 and sentiment accuracy, of those that there are and that
+    /// What the best checkpoint is chosen by: the mean of the heads' [`Metrics::selection`], of those that there are and that
     /// were trained for; without any, the decoders' loss, weighted as in the objective, below 0.
     pub fn choice(&self, weights: &LossWeights) -> Option<f64> {
         let heads = self.heads.iter().filter(|m| weights.of(m.head) > 0.0);
@@ -82,7 +83,10 @@ impl Scores {
 
     /// Column names and values.
     fn columns(&self) -> Vec<(String, f64)> {
-        let heads = self.heads.iter().flat_map(|metrics| metrics.values.clone());
+        let heads = self.heads.iter().flat_map(|metrics| {
+            let values = metrics.values.iter();
+            values.map(|(name, value)| (column(metrics.head, name), *value))
+        });
         let captions = self.captions.map(|nats| ("caption cross-entropy", nats));
         let pictures = self.pictures.map(|nats| ("bits/dim", bits(nats)));
         let decoders = captions.into_iter().chain(pictures);
@@ -109,6 +113,14 @@ impl Scores {
             parts.push(format!("bits/dim {:.3}", bits(nats)));
         }
         format!("  {}: {}", self.title, parts.join(", "))
+    }
+}
+
+/// What a head's score is called among those of all. The first two heads' have names of their own, which readers know.
+fn column(head: Part, name: &str) -> String {
+    match head {
+        Part::Entities | Part::Sentiment => name.to_owned(),
+        _ => format!("{} {name}", head.name()),
     }
 }
 
@@ -146,11 +158,10 @@ pub struct EpochEnd {
     pub seconds: f64,
 }
 
-/// The run's `metrics.csv`: a row for each epoch.
+/// The run's `metrics.csv`: a row for each epoch, by the columns' names, since a resumed run may have other columns.
 pub struct MetricsFile {
     path: PathBuf,
-    header: Vec<String>,
-    rows: Vec<Vec<String>>,
+    rows: Vec<BTreeMap<String, String>>,
 }
 
 impl MetricsFile {
@@ -162,25 +173,13 @@ impl MetricsFile {
     pub fn open(path: &Path, epochs: usize) -> anyhow::Result<Self> {
         let mut file = Self {
             path: path.to_path_buf(),
-            header: Vec::new(),
             rows: Vec::new(),
         };
         if epochs > 0 && path.exists() {
             let context = || format!("cannot read {}", path.display());
             let mut reader = csv::Reader::from_path(path).with_context(context)?;
-            file.header = reader
-                .headers()
-                .with_context(context)?
-                .iter()
-                .map(str::to_owned)
-                .collect();
-            for row in reader.records().take(epochs) {
-                file.rows.push(
-                    row.with_context(context)?
-                        .iter()
-                        .map(str::to_owned)
-                        .collect(),
-                );
+            for row in reader.deserialize().take(epochs) {
+                file.rows.push(row.with_context(context)?);
             }
         }
         Ok(file)
@@ -188,10 +187,9 @@ impl MetricsFile {
 
     /// The best choice among the rows.
     pub fn best(&self) -> Option<f64> {
-        let column = self.header.iter().position(|name| name == "choice")?;
         self.rows
             .iter()
-            .filter_map(|row| row.get(column)?.parse::<f64>().ok())
+            .filter_map(|row| row.get("choice")?.parse::<f64>().ok())
             .max_by(f64::total_cmp)
     }
 
@@ -237,14 +235,14 @@ impl MetricsFile {
                     .map(|(name, value)| (name, number(value))),
             );
         }
-        let (header, row) = columns.into_iter().unzip();
-        self.header = header;
-        self.rows.push(row);
+        let header: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
+        self.rows.push(columns.into_iter().collect());
 
         let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(&self.header)?;
+        writer.write_record(&header)?;
         for row in &self.rows {
-            writer.write_record(row)?;
+            let cell = |name: &String| row.get(name).map_or("", String::as_str);
+            writer.write_record(header.iter().map(cell))?;
         }
         let bytes = writer
             .into_inner()
@@ -344,6 +342,11 @@ mod tests {
         assert_eq!(MetricsFile::open(&path, 3).unwrap().best(), Some(0.9));
         assert_eq!(MetricsFile::open(&path, 1).unwrap().best(), Some(0.5));
         assert_eq!(MetricsFile::open(&path, 0).unwrap().best(), None);
+        // By a version with other columns.
+        let mut file = MetricsFile::open(&path, 2).unwrap();
+        file.add(end(3), &losses(), None, &[scores(None, Some(0.7))])
+            .unwrap();
+        assert_eq!(MetricsFile::open(&path, 3).unwrap().best(), Some(0.9));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use muse_core::text::tokenizer::TextTokenizer;
 use muse_core::weights::{StateDict, apply_state, state_dict};
 
 use super::config::{CaptionerSection, TrainConfig, missing};
-use crate::data::{Sample, classes_of, tags_of};
+use crate::data::{Sample, names_of};
 use crate::output::tell;
 use crate::pretrained::{read_state_dict, read_text_encoder};
 
@@ -30,8 +30,8 @@ pub struct Start {
 }
 
 impl Start {
-    /// Starts from the model file `init`, or else from the pretrained encoders that `config` names; tags, classes and the
-    /// captioner's vocabulary are those of `samples` where neither says them.
+    /// Starts from the model file `init`, or else from the pretrained encoders that `config` names; what the heads choose from and
+    /// the captioner's vocabulary are those of `samples` where neither says them.
     ///
     /// # Errors
     ///
@@ -60,8 +60,8 @@ impl Start {
         let encoder = read_text_encoder(&config.path(folder))?;
         let decoders =
             config.decoders(|section| vocabulary(section, samples, &encoder.tokenizer))?;
-        let (tags, classes) = labels(samples);
-        let model = config.model_config(tags, classes, decoders)?;
+        let names = names_of(config.model.names(), samples.iter().copied());
+        let model = config.model_config(names, decoders)?;
         let weights = config.model.image.weights.as_ref();
         let weights = config.path(weights.with_context(|| missing("model.image.weights"))?);
         let state = read_state_dict(&weights)?;
@@ -79,8 +79,8 @@ impl Start {
         })
     }
 
-    /// Shape and weights are the file's. The entity head takes in new tags beside those that it has; a sentiment head whose
-    /// classes do not cover the data's begins anew. So does a decoder that the file does not have; one that the objective
+    /// Shape and weights are the file's. The entity head takes in new tags beside those that it has; a head whose classes do not
+    /// cover the data's begins anew. So does a decoder that the file does not have; one that the objective
     /// does not have is dropped.
     fn from_model(
         path: &Path,
@@ -92,15 +92,11 @@ impl Start {
             .with_context(|| format!("cannot read the model {}", path.display()))?;
         let mut file = ModelFile::from_bytes(&bytes)
             .with_context(|| format!("cannot use the model {}", path.display()))?;
-        let (tags_wanted, classes_wanted) = labels(samples);
-        let pick = |own: &[String], data: Vec<String>| match own.is_empty() {
-            true => data,
-            false => own.to_vec(),
-        };
-        let tags = &mut file.config.tags;
+        let mut wanted = names_of(config.model.names(), samples.iter().copied());
+        let tags = &mut file.config.names.tags;
         let known = tags.len();
-        let wanted = pick(&config.model.tags, tags_wanted);
-        let new: Vec<String> = wanted.into_iter().filter(|t| !tags.contains(t)).collect();
+        let mut new = std::mem::take(&mut wanted.tags);
+        new.retain(|tag| !tags.contains(tag));
         if !new.is_empty() && !tags.is_empty() {
             tell(format_args!(
                 "the entity head learns {} beside what it knows",
@@ -108,15 +104,18 @@ impl Start {
             ));
         }
         tags.extend(new);
-        let classes = &mut file.config.classes;
-        let wanted = pick(&config.model.classes, classes_wanted);
-        if !wanted.iter().all(|class| classes.contains(class)) {
-            tell(format_args!(
-                "the classes {} are not all among the model's; the sentiment head begins anew",
-                wanted.join(", ")
-            ));
-            *classes = wanted;
-            file.state.retain(|name, _| !name.starts_with("sentiment."));
+        for (head, classes) in file.config.names.classifiers_mut() {
+            let wanted = wanted.classifiers()[&head];
+            if !wanted.iter().all(|class| classes.contains(class)) {
+                let head = head.name();
+                tell(format_args!(
+                    "the classes {} are not all among the model's; the {head} head begins anew",
+                    wanted.join(", ")
+                ));
+                *classes = wanted.to_vec();
+                let own = format!("{head}.");
+                file.state.retain(|name, _| !name.starts_with(&own));
+            }
         }
         let wanted = config.decoders(|section| vocabulary(section, samples, &file.tokenizer))?;
         let mut own = take_state(&mut file.state);
@@ -130,7 +129,7 @@ impl Start {
             None => None,
         };
         let fresh = Muse::new(&file.config, device)?;
-        if known > 0 && known < file.config.tags.len() {
+        if known > 0 && known < file.config.names.tags.len() {
             grow(&fresh, &mut file.state, known);
         }
         Ok(Self {
@@ -193,11 +192,6 @@ fn merge(
         _ => own.retain(|name, _| !name.starts_with("generator.")),
     }
     Some(wanted)
-}
-
-fn labels(samples: &[&Sample]) -> (Vec<String>, Vec<String>) {
-    let samples = || samples.iter().copied();
-    (tags_of(samples()), classes_of(samples()))
 }
 
 /// The word pieces that captions of pictures have.

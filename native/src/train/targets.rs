@@ -1,5 +1,7 @@
 //! What the sentiment head is taught to answer, where that is not just the label.
 
+use muse_core::objective::Part;
+
 use super::corpus::Post;
 
 /// Changes each post's target t to `Σ_c t_c · w_c · ((1 − ε)·onehot(c) + ε/K)`, over K classes c.
@@ -13,7 +15,7 @@ pub fn adjust(posts: &mut [Post], smoothing: f64, balance: f64) {
     let targets = || {
         let labels = posts
             .iter()
-            .filter_map(|post| post.labels.sentiment.as_ref());
+            .filter_map(|post| post.labels.classes.get(&Part::Sentiment));
         labels.map(|label| &label.target)
     };
     let Some(classes) = targets().next().map(Vec::len) else {
@@ -37,7 +39,8 @@ pub fn adjust(posts: &mut [Post], smoothing: f64, balance: f64) {
         .zip(&weights)
         .map(|(count, weight)| count * weight);
     let mean = weighed.sum::<f64>() / counts.iter().sum::<f64>();
-    for label in (posts.iter_mut()).filter_map(|post| post.labels.sentiment.as_mut()) {
+    let labels = posts.iter_mut();
+    for label in labels.filter_map(|post| post.labels.classes.get_mut(&Part::Sentiment)) {
         let target = &mut label.target;
         let shares = target.iter().zip(&weights);
         let weighed: Vec<f64> = shares
@@ -53,18 +56,19 @@ pub fn adjust(posts: &mut [Post], smoothing: f64, balance: f64) {
 #[cfg(test)]
 mod tests {
     use muse_core::heads::Labels;
-    use muse_core::heads::sentiment::Label;
+    use muse_core::heads::classifier::Label;
 
     use super::*;
 
     fn of<const N: usize>(smoothing: f64, balance: f64, targets: [[f32; 3]; N]) -> Vec<Vec<f32>> {
+        let label = |target: [f32; 3]| Label {
+            class: 0,
+            target: target.to_vec(),
+        };
         let mut posts = targets.map(|target| Post {
             windows: Vec::new(),
             labels: Labels {
-                sentiment: Some(Label {
-                    class: 0,
-                    target: target.to_vec(),
-                }),
+                classes: [(Part::Sentiment, label(target))].into(),
                 ..Labels::default()
             },
             image: None,
@@ -72,7 +76,7 @@ mod tests {
         });
         adjust(&mut posts, smoothing, balance);
         posts
-            .map(|post| post.labels.sentiment.expect("a label").target)
+            .map(|post| post.labels.classes[&Part::Sentiment].target.clone())
             .to_vec()
     }
 

@@ -56,7 +56,10 @@ fn a_head_that_knows_the_labels_is_kept() {
     let end = run.model();
     assert!(end.state == start.state);
     assert_eq!(end.config, start.config);
-    assert_eq!(end.config.tags, ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]);
+    assert_eq!(
+        end.config.names.tags,
+        ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    );
 }
 
 #[test]
@@ -76,9 +79,9 @@ fn the_entity_head_takes_in_new_labels() {
         run.err
     );
     let end = run.model();
-    let old = start.config.tags.len();
-    assert_eq!(end.config.tags[..old], start.config.tags);
-    assert_eq!(end.config.tags[old..], ["B-ORG", "I-ORG"]);
+    let old = start.config.names.tags.len();
+    assert_eq!(end.config.names.tags[..old], start.config.names.tags);
+    assert_eq!(end.config.names.tags[old..], ["B-ORG", "I-ORG"]);
     let outside = |model: &ModelFile| -> Vec<_> {
         let all = model.state.iter();
         all.filter(|(name, _)| {
@@ -129,8 +132,8 @@ fn a_sentiment_head_without_the_classes_begins_anew() {
     let said = run.err.lines().find(|line| line.contains("anew"));
     assert!(said.is_some_and(|line| line.contains("joy")), "{}", run.err);
     let end = run.model();
-    assert_eq!(end.config.classes, ["fear", "joy"]);
-    assert_eq!(end.config.tags, start.config.tags);
+    assert_eq!(end.config.names.classes, ["fear", "joy"]);
+    assert_eq!(end.config.names.tags, start.config.names.tags);
     assert!(part(&end, "sentiment.") != part(&start, "sentiment."));
     assert!(part(&end, "text.") == part(&start, "text."));
 }

@@ -69,15 +69,17 @@ impl Tally {
                 counter.add(gold, &tagged.tags);
             }
         }
-        if let (Some(gold), Some(predicted)) = (&sample.sentiment, &tagged.sentiment) {
-            let counter = self.heads.sentiment.get_or_insert_default();
-            counter.add(gold, &predicted.label);
+        for (head, predicted) in tagged.classes() {
+            if let Some(gold) = sample.classes.get(&head) {
+                let counter = self.heads.classes.entry(head).or_default();
+                counter.add(&gold.label, &predicted.label);
+            }
         }
     }
 
     /// Whether there was a label that could be scored on.
     pub(super) fn is_scored(&self) -> bool {
-        self.heads.entities.is_some() || self.heads.sentiment.is_some()
+        self.heads.entities.is_some() || !self.heads.classes.is_empty()
     }
 
     pub(super) fn merge(&mut self, other: &Self) {

@@ -49,11 +49,9 @@ fn ids_and_sentiments_have_several_forms() {
     ];
     for (line, id, sentiment) in table {
         let sample = parse_plain(line).unwrap();
-        assert_eq!(
-            (sample.id.as_str(), sample.sentiment.as_deref()),
-            (id, sentiment),
-            "{line}"
-        );
+        let given = sample.classes.get(&Part::Sentiment);
+        let given = given.map(|given| given.label.as_str());
+        assert_eq!((sample.id.as_str(), given), (id, sentiment), "{line}");
         assert_eq!(sample.tags, None);
     }
     assert_eq!(parse_plain(r#"{"text": "a b"}"#).unwrap().words, ["a", "b"]);
@@ -64,10 +62,12 @@ fn ids_and_sentiments_have_several_forms() {
 fn a_sentiment_may_be_shares_of_the_classes() {
     let parse = |sentiment: &str| {
         let sample = parse_plain(&format!(r#"{{"text": "a", "sentiment": {sentiment}}}"#)).unwrap();
-        let shares = sample
-            .shares
-            .map(|shares| shares.into_iter().collect::<Vec<_>>());
-        (sample.sentiment.unwrap(), shares)
+        let given = sample.classes[&Part::Sentiment].clone();
+        let shares = given.shares;
+        (
+            given.label,
+            shares.map(|shares| shares.into_iter().collect::<Vec<_>>()),
+        )
     };
     let shares = |pairs: &[(&str, f64)]| {
         let pairs = pairs.iter();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeBounds;
 
 use anyhow::{anyhow, ensure};
+use muse_core::objective::Part;
 use muse_core::validate::{ConfigError, dropout};
 
 use super::{DataSection, LossWeights, Rates, TrainConfig, TrainSection};
@@ -102,13 +103,12 @@ impl Rates {
 
 impl LossWeights {
     fn check(&self) -> anyhow::Result<()> {
-        let weights = [
-            ("train.weights.entities", self.entities),
-            ("train.weights.sentiment", self.sentiment),
-            ("train.weights.captioning", self.captioning),
-            ("train.weights.generation", self.generation),
-        ];
-        all_within(&weights, 0.0..f64::INFINITY, "0 or above")
+        for part in Part::ALL {
+            let name = format!("train.weights.{}", part.name());
+            let weight = [(&*name, self.of(part))];
+            all_within(&weight, 0.0..f64::INFINITY, "0 or above")?;
+        }
+        Ok(())
     }
 }
 

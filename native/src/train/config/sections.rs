@@ -6,6 +6,7 @@ use muse_core::decoders::generator::PixelCnnConfig;
 use muse_core::encoders::image::CnnKind;
 use muse_core::encoders::text::TextEncoderConfig;
 use muse_core::exchange::ExchangeConfig;
+use muse_core::heads::Names;
 use muse_core::objective::Part;
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +16,8 @@ use crate::data::Source;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSection {
-    /// A model file to start from. Shape and weights are then its own, and of the other settings here only `tags`, `classes`
-    /// and `image.tune` count.
+    /// A model file to start from. Shape and weights are then its own, and of the other settings here only the [`Self::names`] and
+    /// `image.tune` count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
     /// The text window N in pieces, at most 64.
@@ -25,7 +26,7 @@ pub struct ModelSection {
     /// Add an embedding of each word's shape.
     #[serde(default)]
     pub word_shapes: bool,
-    /// Dropout of the fused rows and of the sentiment head.
+    /// Dropout of the heads' fused rows.
     #[serde(default = "half")]
     pub fusion_dropout: f64,
     /// The text encoder.
@@ -46,6 +47,16 @@ pub struct ModelSection {
     /// Sentiment classes, when they shall not be read from the data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
+}
+
+impl ModelSection {
+    /// What the heads choose from, as far as it is not read from the data.
+    pub fn names(&self) -> Names {
+        Names {
+            tags: self.tags.clone(),
+            classes: self.classes.clone(),
+        }
+    }
 }
 
 /// The text encoder: a Hugging Face folder, or sizes.
@@ -198,19 +209,15 @@ pub struct Rates {
 
 /// Weights of the objective's parts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct LossWeights {
     /// CRF negative log-likelihood of a sentence.
-    #[serde(default = "one")]
     pub entities: f64,
     /// Cross-entropy of a post.
-    #[serde(default = "one")]
     pub sentiment: f64,
     /// α, of the captioner's loss; 0 leaves the captioner out.
-    #[serde(default)]
     pub captioning: f64,
     /// β, of the image generator's loss; 0 leaves the generator out.
-    #[serde(default)]
     pub generation: f64,
 }
 

@@ -9,7 +9,7 @@ use crate::objective::Part;
 
 /// Scores of a classifier.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SentimentScores {
+pub struct ClassScores {
     /// The share of the samples that is right.
     pub accuracy: f64,
     /// The mean F1 over the classes, weighted by their gold samples.
@@ -22,24 +22,24 @@ pub struct SentimentScores {
     pub samples: usize,
 }
 
-impl SentimentScores {
-    /// For a trainer.
-    pub fn metrics(&self) -> Metrics {
+impl ClassScores {
+    /// For a trainer; they are the `head`'s.
+    pub fn metrics(&self, head: Part) -> Metrics {
         let values = [
             ("accuracy", self.accuracy),
             ("weighted F1", self.weighted_f1),
         ];
         Metrics {
-            head: Part::Sentiment,
+            head,
             values: values.map(|(name, value)| (name.to_owned(), value)).into(),
             selection: self.accuracy,
         }
     }
 
-    /// A table of the classes.
-    pub fn table(&self) -> Table {
+    /// A table of the `head`'s classes.
+    pub fn table(&self, head: Part) -> Table {
         Table {
-            head: Part::Sentiment,
+            head,
             rows: rows(&self.per_class),
             further: vec![
                 ("accuracy", self.accuracy),
@@ -53,9 +53,9 @@ impl SentimentScores {
 
 /// Counts a classifier's labels, sample by sample.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SentimentCounter(Counter);
+pub struct ClassCounter(Counter);
 
-impl SentimentCounter {
+impl ClassCounter {
     /// Counts one sample, by its gold and its predicted class.
     pub fn add(&mut self, gold: &str, predicted: &str) {
         self.0.of(gold).gold += 1;
@@ -70,9 +70,9 @@ impl SentimentCounter {
     }
 
     /// The scores of what was counted so far.
-    pub fn scores(&self) -> SentimentScores {
+    pub fn scores(&self) -> ClassScores {
         let (per_class, micro) = (self.0.scores(), self.0.micro());
-        SentimentScores {
+        ClassScores {
             accuracy: micro.recall,
             weighted_f1: mean(&per_class, |score| score.gold as f64).f1,
             macro_f1: mean(&per_class, |_| 1.0).f1,
@@ -87,8 +87,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sentiment_scores_by_hand() {
-        let mut counter = SentimentCounter::default();
+    fn class_scores_by_hand() {
+        let mut counter = ClassCounter::default();
         for (gold, predicted) in [("a", "a"), ("a", "b"), ("a", "a"), ("b", "b"), ("c", "a")] {
             counter.add(gold, predicted);
         }
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn nothing_counted_is_zero() {
-        let scores = SentimentCounter::default().scores();
+        let scores = ClassCounter::default().scores();
         assert_eq!(
             (scores.accuracy, scores.macro_f1, scores.weighted_f1),
             (0.0, 0.0, 0.0)
