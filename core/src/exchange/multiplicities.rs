@@ -1,6 +1,7 @@
 //! How often each row of a stream counts, and what follows from it: means, and which rows are the least attended.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use libm::logf; // the same digits on every machine
 
 use crate::layers::cpu;
 
@@ -24,7 +25,7 @@ impl Multiplicities {
         let key_bias = flat.iter().any(|&count| count != 1.0).then(|| {
             let bias: Vec<f32> = flat
                 .iter()
-                .map(|&count| if count > 0.0 { count.ln() } else { -1e9 })
+                .map(|&count| if count > 0.0 { logf(count) } else { -1e9 })
                 .collect();
             Tensor::from_data(TensorData::new(bias, [batch, 1, 1, length]), device)
         });

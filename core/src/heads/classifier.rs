@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
+use libm::expf;
 use serde::Serialize;
 
 pub use self::score::{ClassCounter, ClassScores};
@@ -95,9 +96,10 @@ pub(super) fn likeliest(probabilities: &[f32]) -> Option<usize> {
     (0..probabilities.len()).max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]))
 }
 
+// libm's functions give the same digits on every machine, the standard library's those of the machine's C.
 fn softmax(logits: &[f32]) -> Vec<f32> {
     let peak = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let shares: Vec<f32> = logits.iter().map(|logit| (logit - peak).exp()).collect();
+    let shares: Vec<f32> = logits.iter().map(|logit| expf(logit - peak)).collect();
     let sum: f32 = shares.iter().sum();
     shares.into_iter().map(|share| share / sum).collect()
 }

@@ -6,6 +6,7 @@
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
+use libm::{exp, log};
 
 /// Start, end and transition scores of K tags.
 #[derive(Module, Debug)]
@@ -298,7 +299,7 @@ impl Posterior<'_> {
             })),
             false => self.beta[word][before],
         };
-        (score + after - self.log_partition).exp().clamp(0.0, 1.0)
+        exp(score + after - self.log_partition).clamp(0.0, 1.0)
     }
 }
 
@@ -307,7 +308,8 @@ fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
     if peak == f64::NEG_INFINITY {
         return peak;
     }
-    peak + values.map(|v| (v - peak).exp()).sum::<f64>().ln()
+    // libm's functions give the same digits on every machine, the standard library's those of the machine's C.
+    peak + log(values.map(|v| exp(v - peak)).sum())
 }
 
 #[cfg(test)]
