@@ -42,7 +42,8 @@ pub enum Precision {
     F32,
     /// 2 bytes each, 11 significant bits.
     F16,
-    /// 1 byte each and a scale for each row (or column, whichever is closer); computed in f32 after loading.
+    /// 1 byte each and a scale for each row (or column, whichever is closer). On a CPU inference computes with them as they are,
+    /// elsewhere in f32.
     Int8,
 }
 

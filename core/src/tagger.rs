@@ -146,6 +146,11 @@ impl Tagger {
         }
     }
 
+    /// The network, for measurements. It can be asked and no more: its weights may be packed.
+    pub fn muse(&self) -> &Muse {
+        &self.model
+    }
+
     /// What the model is made of.
     pub fn config(&self) -> &MuseConfig {
         &self.config

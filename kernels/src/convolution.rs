@@ -1,5 +1,6 @@
 //! Convolutions of feature maps whose channels lie side by side (NHWC).
 
+use crate::lanes::add_products;
 use crate::linear::Activation;
 use crate::threads::split;
 use crate::tier::tiered;
@@ -97,9 +98,6 @@ fn depthwise_plain(
     out: &mut [f32],
 ) {
     match shape.channels {
-        channels if channels.is_multiple_of(32) => {
-            in_chunks::<32>(layer, map, shape, window, activation, first, out);
-        }
         channels if channels.is_multiple_of(16) => {
             in_chunks::<16>(layer, map, shape, window, activation, first, out);
         }
@@ -140,10 +138,7 @@ fn in_chunks<const L: usize>(
             for (line, weight) in lines.clone() {
                 let (mut line, mut weight) = (line + chunk, weight + chunk);
                 for _ in columns.clone() {
-                    let (values, weights) = (&map[line], &weights[weight]);
-                    for lane in 0..L {
-                        sums[lane] += values[lane] * weights[lane];
-                    }
+                    add_products(&mut sums, &map[line], &weights[weight]);
                     line += chunks;
                     weight += chunks;
                 }

@@ -10,6 +10,7 @@ mod attention;
 mod convolution;
 mod elementwise;
 mod embedding;
+mod lanes;
 pub mod linear;
 mod math;
 mod matrix;

@@ -9,13 +9,18 @@
 mod dot;
 mod quantise;
 
-use self::quantise::{BLOCK, OUTLIERS, Quantised};
+use self::quantise::{BLOCK, Quantised};
+use crate::lanes::clamp;
 use crate::math;
 use crate::threads::split;
 use crate::tier::{Kind, Tier};
 
 /// Columns of a panel.
 pub(crate) const PANEL: usize = 16;
+
+/// Numbers of a row that stay as they are, the largest: a few columns of a BERT's hidden state are up to 39 times as large as the
+/// others, which would leave these few bits.
+const OUTLIERS: usize = 2;
 
 /// What a matrix of whole numbers is to be multiplied by.
 #[derive(Clone, Copy, Debug)]
@@ -40,14 +45,9 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Of a number; NaN stays NaN.
+    /// Of each number; NaN stays NaN.
     #[inline(always)]
     pub(crate) fn apply<const N: usize>(self, values: &mut [f32; N]) {
-        let each = |values: &mut [f32; N], f: fn(f32) -> f32| {
-            for value in values {
-                *value = f(*value);
-            }
-        };
         match self {
             Self::None => {}
             Self::Gelu => {
@@ -55,11 +55,8 @@ impl Activation {
                     *value = math::gelu(*value);
                 }
             }
-            Self::Relu => each(values, |x| if x < 0.0 { 0.0 } else { x }),
-            Self::Relu6 => each(values, |x| {
-                let x = if x < 0.0 { 0.0 } else { x };
-                if x > 6.0 { 6.0 } else { x }
-            }),
+            Self::Relu => clamp(values, 0.0, f32::INFINITY),
+            Self::Relu6 => clamp(values, 0.0, 6.0),
         }
     }
 }
@@ -77,6 +74,8 @@ pub struct Packed {
     output_scale: Vec<f32>,
     /// For each output, rounded up to panels.
     bias: Vec<f32>,
+    /// How many of a row's numbers stay as they are.
+    outliers: usize,
 }
 
 impl Packed {
@@ -125,7 +124,14 @@ impl Packed {
             input_scale,
             output_scale,
             bias: bias.map_or_else(|| vec![0.0; panels * PANEL], padded),
+            outliers: OUTLIERS,
         }
+    }
+
+    /// For rows of which no number stands out, such as those of ReLU6: none stays as it is, which saves looking for it.
+    pub fn of_even_rows(mut self) -> Self {
+        self.outliers = 0;
+        self
     }
 
     /// Numbers of a row.
@@ -165,7 +171,7 @@ impl Packed {
             let start = first * self.outputs;
             let work = Work {
                 matrix: self,
-                rows: &Quantised::new(tier, rows, self.inputs, &self.input_scale),
+                rows: &Quantised::new(tier, rows, self.inputs, &self.input_scale, self.outliers),
                 count,
                 activation,
                 residual: residual.map(|residual| &residual[start..start + out.len()]),
@@ -324,8 +330,7 @@ impl Work<'_> {
         let matrix = self.matrix;
         let pairs = matrix.inputs.div_ceil(2);
         let (weights, _) = matrix.weights.as_chunks::<{ 2 * PANEL }>();
-        for outlier in 0..OUTLIERS {
-            let (input, value) = self.rows.outliers[row * OUTLIERS + outlier];
+        for (input, value) in self.rows.outliers(row) {
             let weights = &weights[panel * pairs + input / 2];
             for column in 0..PANEL {
                 sums[column] += f32::from(weights[2 * column + input % 2]) * value;

@@ -1,5 +1,6 @@
 //! Products of floats, for the few layers that are not of 8 bits.
 
+use crate::lanes::add_scaled;
 use crate::linear::{Activation, PANEL, put};
 use crate::threads::split;
 use crate::tier::tiered;
@@ -180,9 +181,7 @@ pub(crate) fn multiply<const R: usize, const L: usize>(
             .expect("as many as the rows are long");
         for r in 0..R {
             let value = rows[r][k];
-            for l in 0..L {
-                local[r][l] += value * column[l];
-            }
+            add_scaled(&mut local[r], value, column);
         }
     }
     *sums = local;

@@ -57,6 +57,16 @@ impl TaggerPool {
         &self.tagger
     }
 
+    /// Captions in a batch.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+
+    /// Batches that the device has side by side.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
     /// As many captions as keep every worker busy once.
     pub fn capacity(&self) -> usize {
         self.batch_size * self.workers

@@ -6,10 +6,6 @@ use crate::tier::tiered;
 /// Numbers with a scale in common.
 pub(super) const BLOCK: usize = 128;
 
-/// Numbers of a row that stay as they are, the largest: a few columns of a BERT's hidden state are up to 39 times as large as the
-/// others, which would leave these few bits.
-pub(super) const OUTLIERS: usize = 2;
-
 /// Below it a number's inverse may not be one.
 const SMALLEST: f32 = 1e-30;
 
@@ -23,13 +19,20 @@ pub(super) struct Quantised {
     pub(super) blocks: usize,
     /// `[rows][blocks]`; NaN where the numbers cannot be told.
     pub(super) scales: Vec<f32>,
-    /// Which they are and what, `[rows][2]`.
-    pub(super) outliers: Vec<(usize, f32)>,
+    /// Which numbers stay as they are and what they are, so many of each row.
+    outliers: Vec<(usize, f32)>,
+    each: usize,
 }
 
 impl Quantised {
-    /// Of rows of so many numbers, each times its scale, if there is one.
-    pub(super) fn new(tier: crate::Tier, rows: &[f32], inputs: usize, scale: &[f32]) -> Self {
+    /// Of rows of so many numbers, each times its scale, if there is one; of a row the `each` largest stay as they are.
+    pub(super) fn new(
+        tier: crate::Tier,
+        rows: &[f32],
+        inputs: usize,
+        scale: &[f32],
+        each: usize,
+    ) -> Self {
         let count = rows.len() / inputs.max(1);
         let (width, blocks) = (inputs.div_ceil(2), inputs.div_ceil(BLOCK));
         let mut quantised = Self {
@@ -37,10 +40,17 @@ impl Quantised {
             width,
             blocks,
             scales: vec![0.0; count * blocks],
-            outliers: vec![(0, 0.0); count * OUTLIERS],
+            outliers: vec![(0, 0.0); count * each],
+            each,
         };
         quantise(tier, rows, inputs, scale, &mut quantised);
         quantised
+    }
+
+    #[inline(always)]
+    pub(super) fn outliers(&self, row: usize) -> impl Iterator<Item = (usize, f32)> {
+        let outliers = &self.outliers[row * self.each..(row + 1) * self.each];
+        outliers.iter().copied()
     }
 
     #[inline(always)]
@@ -67,7 +77,7 @@ fn quantise_rows(rows: &[f32], inputs: usize, scale: &[f32], out: &mut Quantised
             *largest = magnitude(block);
         }
         if scales.iter().all(|largest| largest.is_finite()) {
-            let outliers = &mut out.outliers[index * OUTLIERS..][..OUTLIERS];
+            let outliers = &mut out.outliers[index * out.each..][..out.each];
             for outlier in outliers {
                 *outlier = take_largest(&mut scaled, scales);
             }

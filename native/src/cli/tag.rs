@@ -47,7 +47,7 @@ pub(super) struct TagArgs {
     /// File of JSON lines to tag; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "caption")]
     input: Option<PathBuf>,
-    /// At most so many captions of a stream are tagged at a time [default: 4 on the CPU, 32 on a GPU]
+    /// At most so many captions of a stream are tagged at a time by each core, or on the GPU [default: 4 on the CPU, 32 on a GPU]
     #[arg(long, value_name = "N", value_parser = count(1..=4096))]
     batch_size: Option<usize>,
     /// Where to run; opening a GPU costs more time than a few captions take

@@ -1,182 +1,173 @@
-//! A stream of JSON lines as batches of captions, read ahead of the model.
+//! A stream of lines, worked on by several threads, the answers in the order of the lines.
 //!
-//! A thread of its own reads, parses and decodes pictures. The model takes what is there when it is free, up to a full
-//! batch, and never waits for more: a slow producer has its answers at once, a fast one fills the batches. What is read
-//! ahead is bounded in number and in bytes.
+//! A thread of its own reads the lines. Each worker takes what is there when it is free, up to a batch, and never waits for more: a
+//! slow producer has its answers at once, a fast one keeps all workers busy. How many lines are under way is bounded.
 
 use std::io::{self, BufRead};
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::line::{Failure, Line, length, parse};
+use anyhow::Context;
 
 /// Longer lines are answered by an error, without being kept.
 pub const MAX_LINE_BYTES: usize = 16 << 20;
 
-/// Captions of one batch have about so many characters at most.
-const MAX_BATCH_CHARS: usize = 50_000;
-
-/// Decoded pictures that are kept at a time, in bytes; a larger one is kept alone.
-const MAX_PICTURE_BYTES: usize = 256 << 20;
-
-/// A line of the stream.
+/// A line of the stream, without its end.
 #[derive(Debug)]
-pub struct Item {
+pub struct Line {
     /// Its number, from 1.
     pub number: usize,
-    /// What it holds.
-    pub line: Result<Line, Failure>,
+    /// What it holds; `None` where that is too much.
+    pub bytes: Option<Vec<u8>>,
 }
 
-/// Bytes of pictures between the reader and the end of their batch.
-#[derive(Debug, Default)]
-struct Budget {
-    held: Mutex<usize>,
-    freed: Condvar,
-}
+/// A line, and who waits for its answer.
+type Job<T> = (Line, Sender<T>);
 
-impl Budget {
-    /// Waits until `bytes` more may be held; anything may when nothing is.
-    fn take(&self, bytes: usize) {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut held = self
-            .freed
-            .wait_while(held, |held| *held > 0 && *held + bytes > MAX_PICTURE_BYTES)
-            .unwrap_or_else(PoisonError::into_inner);
-        *held += bytes;
-    }
-
-    fn give_back(&self, bytes: usize) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) -= bytes;
-        self.freed.notify_all();
-    }
-}
-
-/// The batches of a stream.
+/// The answers to a stream.
 #[derive(Debug)]
-pub struct Batches {
-    items: Receiver<io::Result<Item>>,
-    size: usize,
-    budget: Arc<Budget>,
-    /// Picture bytes of the batch that was handed out last.
-    held: usize,
-    /// Comes after the batch that it cut short.
-    error: Option<io::Error>,
+pub struct Answers<T> {
+    /// The answer to each line, or why there are no more lines.
+    order: Receiver<io::Result<Receiver<T>>>,
+    /// The one that is waited for.
+    next: Option<Receiver<T>>,
 }
 
-/// Starts to read a stream in batches of at most `size`, its images relative to `folder`.
-pub fn read(input: impl BufRead + Send + 'static, folder: PathBuf, size: usize) -> Batches {
-    let (sender, items) = sync_channel(size);
-    let budget = Arc::new(Budget::default());
-    let shared = Arc::clone(&budget);
-    // Never joined: it may wait for a producer that has no more to say when the program is done.
-    thread::spawn(move || read_items(input, &folder, &sender, &shared));
-    Batches {
-        items,
-        size,
-        budget,
-        held: 0,
-        error: None,
+/// Has so many workers take lines, at most `batch` of them at a time, and answer each by `work`, which is made for each worker in its
+/// own thread.
+///
+/// # Errors
+///
+/// When a thread cannot be started.
+pub fn answer<T, W>(
+    input: impl BufRead + Send + 'static,
+    workers: usize,
+    batch: usize,
+    work: impl Fn() -> W + Clone + Send + 'static,
+) -> anyhow::Result<Answers<T>>
+where
+    T: Send + 'static,
+    W: FnMut(Vec<Line>) -> Vec<T>,
+{
+    let (sender, jobs) = channel::<Job<T>>();
+    let jobs = Arc::new(Mutex::new(jobs));
+    for worker in 0..workers {
+        let (jobs, work) = (Arc::clone(&jobs), work.clone());
+        // Never joined, as the reader: it may wait for a producer that has no more to say when the program is done.
+        thread::Builder::new()
+            .name(format!("worker-{worker}"))
+            .spawn(move || {
+                let mut work = work();
+                while let Some(some) = take(&jobs, batch) {
+                    let (lines, waiting): (Vec<_>, Vec<_>) = some.into_iter().unzip();
+                    for (sender, answer) in waiting.iter().zip(work(lines)) {
+                        // At the end nobody may wait for it.
+                        let _ = sender.send(answer);
+                    }
+                }
+            })
+            .context("cannot start a worker")?;
     }
+    // So many that each worker finds another batch when it is done with one.
+    let (ordered, order) = sync_channel(2 * workers * batch);
+    thread::Builder::new()
+        .name("reader".to_owned())
+        .spawn(move || read(input, &ordered, &sender))
+        .context("cannot start the reader")?;
+    Ok(Answers { order, next: None })
 }
 
-impl Batches {
-    /// The next batch: at least one line, waiting for it if need be, and what has come since. `None` at the end.
+impl<T> Answers<T> {
+    /// The next answer, if it is there.
     ///
     /// # Errors
     ///
-    /// When the stream cannot be read further.
-    pub fn next_batch(&mut self) -> Option<io::Result<Vec<Item>>> {
-        self.budget.give_back(std::mem::take(&mut self.held));
-        if let Some(error) = self.error.take() {
-            return Some(Err(error));
-        }
-        let mut batch = Vec::new();
-        let mut chars = 0;
-        while batch.len() < self.size && chars < MAX_BATCH_CHARS {
-            let received = match batch.is_empty() {
-                true => self.items.recv().map_err(|_| TryRecvError::Disconnected),
-                false => self.items.try_recv(),
-            };
-            match received {
-                Ok(Ok(item)) => {
-                    chars += item.chars();
-                    self.held += item.picture_bytes();
-                    batch.push(item);
-                }
-                Ok(Err(error)) if batch.is_empty() => return Some(Err(error)),
-                Ok(Err(error)) => {
-                    self.error = Some(error);
-                    break;
-                }
-                Err(_) => break,
+    /// When the stream cannot be read further, or a worker has failed.
+    pub fn try_next(&mut self) -> anyhow::Result<Option<T>> {
+        let Some(next) = self.begun(|order| order.try_recv().ok())? else {
+            return Ok(None);
+        };
+        match next.try_recv() {
+            Ok(answer) => {
+                self.next = None;
+                Ok(Some(answer))
             }
-        }
-        (!batch.is_empty()).then_some(Ok(batch))
-    }
-}
-
-impl Item {
-    fn chars(&self) -> usize {
-        match &self.line {
-            Ok(line) => length(&line.request.caption),
-            Err(_) => 0,
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => anyhow::bail!(FAILED),
         }
     }
 
-    fn picture_bytes(&self) -> usize {
-        let picture = self
-            .line
-            .as_ref()
-            .ok()
-            .and_then(|line| line.request.picture.as_ref());
-        picture.map_or(0, |pixels| pixels.rgb.len())
+    /// The next answer, which is waited for; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::try_next`].
+    pub fn wait(&mut self) -> anyhow::Result<Option<T>> {
+        let Some(next) = self.begun(|order| order.recv().ok())? else {
+            return Ok(None);
+        };
+        let answer = next.recv().context(FAILED)?;
+        self.next = None;
+        Ok(Some(answer))
+    }
+
+    /// The answer that is next, or is to be as `receive` finds it.
+    fn begun(
+        &mut self,
+        receive: impl FnOnce(&Receiver<io::Result<Receiver<T>>>) -> Option<io::Result<Receiver<T>>>,
+    ) -> anyhow::Result<Option<&Receiver<T>>> {
+        if self.next.is_none() {
+            self.next = receive(&self.order)
+                .transpose()
+                .context("the stream ended early")?;
+        }
+        Ok(self.next.as_ref())
     }
 }
 
-fn read_items(
+const FAILED: &str = "a worker has failed";
+
+/// The next line, waiting for it if need be, and what has come since. `None` at the end.
+fn take<T>(jobs: &Mutex<Receiver<Job<T>>>, most: usize) -> Option<Vec<Job<T>>> {
+    let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = jobs.recv().ok()?;
+    let mut some = vec![first];
+    some.extend(jobs.try_iter().take(most - 1));
+    Some(some)
+}
+
+fn read<T>(
     mut input: impl BufRead,
-    folder: &Path,
-    items: &SyncSender<io::Result<Item>>,
-    budget: &Budget,
+    ordered: &SyncSender<io::Result<Receiver<T>>>,
+    jobs: &Sender<Job<T>>,
 ) {
     let mut buffer = Vec::new();
     for number in 1.. {
-        let message = match next_line(&mut input, &mut buffer) {
+        let bytes = match next_line(&mut input, &mut buffer) {
             Ok(Next::End) => return,
-            Err(error) => Err(error),
-            Ok(Next::TooLong) => Ok(Item {
-                number,
-                line: Err(Failure {
-                    id: None,
-                    message: format!("the line is over {} MiB", MAX_LINE_BYTES >> 20),
-                }),
-            }),
+            Err(error) => {
+                let _ = ordered.send(Err(error));
+                return;
+            }
+            Ok(Next::TooLong) => None,
             Ok(Next::Whole) => {
+                let mark = "\u{feff}".as_bytes();
                 let bytes = match number {
-                    1 => buffer
-                        .strip_prefix("\u{feff}".as_bytes())
-                        .unwrap_or(&buffer),
+                    1 => buffer.strip_prefix(mark).unwrap_or(&buffer),
                     _ => &buffer,
                 };
                 if bytes.trim_ascii().is_empty() {
                     continue;
                 }
-                Ok(Item {
-                    number,
-                    line: parse(bytes, folder),
-                })
+                Some(bytes.to_vec())
             }
         };
-        if let Ok(item) = &message {
-            budget.take(item.picture_bytes());
+        let (sender, answer) = channel();
+        if ordered.send(Ok(answer)).is_err() {
+            return; // Nobody waits any more.
         }
-        let last = message.is_err();
-        if items.send(message).is_err() || last {
-            return;
-        }
+        let _ = jobs.send((Line { number, bytes }, sender));
     }
 }
 
@@ -220,54 +211,78 @@ fn next_line(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> io::Result<Next>
 #[cfg(test)]
 mod tests {
     use std::io::{Cursor, Read};
-    use std::sync::mpsc::channel;
-
-    use muse_core::Caption;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use super::*;
 
-    fn all(input: impl Into<Vec<u8>>) -> Vec<Item> {
-        let mut batches = read(Cursor::new(input.into()), PathBuf::new(), 3);
-        let mut items = Vec::new();
-        while let Some(batch) = batches.next_batch() {
-            let batch = batch.expect("stream");
-            assert!((1..=3).contains(&batch.len()));
-            items.extend(batch);
-        }
-        items
+    /// Each line as text after its number.
+    fn told(lines: Vec<Line>) -> Vec<String> {
+        let tell = |line: Line| match line.bytes {
+            Some(bytes) => format!("{} {}", line.number, String::from_utf8_lossy(&bytes)),
+            None => format!("{} too long", line.number),
+        };
+        lines.into_iter().map(tell).collect()
+    }
+
+    fn answers(input: impl Read + Send + 'static, workers: usize) -> Answers<String> {
+        answer(io::BufReader::new(input), workers, 3, || told).expect("threads")
+    }
+
+    fn all(input: impl Into<Vec<u8>>, workers: usize) -> Vec<String> {
+        let mut answers = answers(Cursor::new(input.into()), workers);
+        std::iter::from_fn(|| answers.wait().expect("a stream")).collect()
     }
 
     #[test]
     fn lines_keep_order_and_numbers() {
-        let input = "\u{feff}{\"text\":\"a\"}\r\n\n  \nnonsense\n{\"words\":[\"b\",\"c\"],\"text\":null}\n{\"text\":\"\"}";
-        let items = all(input);
-        let lines: Vec<_> = items
-            .iter()
-            .map(|item| (item.number, item.line.is_ok()))
-            .collect();
-        assert_eq!(lines, [(1, true), (4, false), (5, true), (6, true)]);
-        let caption = |i: usize| {
-            items[i]
-                .line
-                .as_ref()
-                .map(|line| line.request.caption.clone())
-                .ok()
+        let input = "\u{feff}a\r\n\n  \nb\nc\nd";
+        for workers in 1..4 {
+            assert_eq!(all(input, workers), ["1 a\r", "4 b", "5 c", "6 d"]);
+            assert!(all("", workers).is_empty());
+            assert!(all("\n\n", workers).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_slow_line_does_not_hold_up_the_others_nor_their_order() {
+        let slow = || {
+            |lines: Vec<Line>| {
+                if lines[0].number == 1 {
+                    thread::sleep(Duration::from_millis(200));
+                }
+                told(lines)
+            }
         };
-        assert_eq!(caption(0), Some(Caption::Text("a".into())));
-        assert_eq!(
-            caption(2),
-            Some(Caption::Words(vec!["b".into(), "c".into()]))
-        );
-        assert_eq!(caption(3), Some(Caption::Text(String::new())));
-        assert!(all("").is_empty());
-        assert!(all("\n\n").is_empty());
+        let input: String = (1..=9).map(|i| format!("{i}\n")).collect();
+        let mut answers = answer(Cursor::new(input), 2, 1, slow).expect("threads");
+        let found: Vec<_> = std::iter::from_fn(|| answers.wait().expect("a stream")).collect();
+        let right: Vec<_> = (1..=9).map(|i| format!("{i} {i}")).collect();
+        assert_eq!(found, right);
+    }
+
+    #[test]
+    fn what_is_under_way_is_bounded() {
+        struct Endless(Arc<AtomicUsize>);
+        impl Read for Endless {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0.fetch_add(1, Ordering::SeqCst);
+                Cursor::new(b"a\n").read(buffer)
+            }
+        }
+        let lines = Arc::new(AtomicUsize::new(0));
+        let mut answers = answers(Endless(Arc::clone(&lines)), 2);
+        thread::sleep(Duration::from_millis(200));
+        let read = lines.load(Ordering::SeqCst);
+        assert!(read <= 2 * 2 * 3 + 2, "{read} lines");
+        assert_eq!(answers.wait().expect("a stream").as_deref(), Some("1 a"));
     }
 
     #[test]
     fn a_huge_line_is_skipped_not_kept() {
         let huge = Cursor::new(b"{\"text\":\"".to_vec())
             .chain(io::repeat(b'x').take(3 * MAX_LINE_BYTES as u64))
-            .chain(Cursor::new(b"\"}\n{\"text\":\"after\"}".to_vec()));
+            .chain(Cursor::new(b"\"}\nafter".to_vec()));
         let mut input = io::BufReader::new(huge);
         let mut buffer = Vec::new();
         assert!(matches!(
@@ -279,14 +294,16 @@ mod tests {
             next_line(&mut input, &mut buffer),
             Ok(Next::Whole)
         ));
-        assert_eq!(buffer, b"{\"text\":\"after\"}");
+        assert_eq!(buffer, b"after");
         assert!(matches!(next_line(&mut input, &mut buffer), Ok(Next::End)));
+        let long = vec![b'x'; MAX_LINE_BYTES + 1];
+        assert_eq!(all([&long, &b"\nb"[..]].concat(), 2), ["1 too long", "2 b"]);
     }
 
     #[test]
     fn a_slow_producer_is_not_waited_for() {
         /// Gives what is sent to it, and ends when the sender is gone.
-        struct Slow(std::sync::mpsc::Receiver<Vec<u8>>);
+        struct Slow(Receiver<Vec<u8>>);
         impl Read for Slow {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
                 let bytes = self.0.recv().unwrap_or_default();
@@ -295,18 +312,15 @@ mod tests {
             }
         }
         let (producer, receiver) = channel();
-        let mut batches = read(io::BufReader::new(Slow(receiver)), PathBuf::new(), 32);
-        for i in 0..3 {
-            producer.send(b"{\"text\":\"a\"}\n".to_vec()).expect("send");
+        let mut answers = answers(Slow(receiver), 2);
+        assert_eq!(answers.try_next().expect("a stream"), None);
+        for i in 1..4 {
+            producer.send(b"a\n".to_vec()).expect("send");
             // Nothing more comes until this one is answered.
-            let batch = batches.next_batch().expect("batch").expect("stream");
-            assert_eq!(
-                batch.iter().map(|item| item.number).collect::<Vec<_>>(),
-                [i + 1]
-            );
+            assert_eq!(answers.wait().expect("a stream"), Some(format!("{i} a")));
         }
         drop(producer);
-        assert!(batches.next_batch().is_none());
+        assert_eq!(answers.wait().expect("a stream"), None);
     }
 
     #[test]
@@ -316,32 +330,22 @@ mod tests {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
                 self.0 += 1;
                 match self.0 {
-                    1 => Cursor::new(b"{\"text\":\"a\"}\n").read(buffer),
+                    1 => Cursor::new(b"a\n").read(buffer),
                     _ => Err(io::Error::other("unplugged")),
                 }
             }
         }
-        let mut batches = read(io::BufReader::new(Broken(0)), PathBuf::new(), 8);
-        assert_eq!(
-            batches.next_batch().expect("batch").expect("first").len(),
-            1
-        );
-        let error = batches.next_batch().expect("error").expect_err("second");
-        assert_eq!(error.to_string(), "unplugged");
-        assert!(batches.next_batch().is_none());
+        let mut answers = answers(Broken(0), 2);
+        assert_eq!(answers.wait().expect("first").as_deref(), Some("1 a"));
+        let error = answers.wait().expect_err("second");
+        assert_eq!(error.root_cause().to_string(), "unplugged");
     }
 
     #[test]
-    fn pictures_wait_for_room() {
-        let budget = Arc::new(Budget::default());
-        budget.take(MAX_PICTURE_BYTES * 2);
-        let waiting = {
-            let budget = Arc::clone(&budget);
-            thread::spawn(move || budget.take(1))
-        };
-        assert!(!waiting.is_finished());
-        budget.give_back(MAX_PICTURE_BYTES * 2);
-        waiting.join().expect("taken");
-        assert_eq!(*budget.held.lock().expect("lock"), 1);
+    fn a_worker_that_fails_is_told() {
+        let failing = || |_: Vec<Line>| -> Vec<()> { panic!("on purpose") };
+        let mut answers = answer(Cursor::new("a\n"), 1, 1, failing).expect("threads");
+        let error = answers.wait().expect_err("no answer");
+        assert_eq!(error.to_string(), FAILED);
     }
 }

@@ -1,7 +1,8 @@
 //! `muse tag`: one caption, or a stream of them.
 
-use std::io::{self, BufReader, BufWriter, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
 use anstream::{AutoStream, ColorChoice};
@@ -10,8 +11,8 @@ use muse_core::heads::entities::spans;
 use muse_core::{Caption, Request, Tagged, Tagger};
 use serde_json::{Map, Value, json};
 
-use super::line::{self, Failure, Line};
-use super::stream::{self, Item};
+use super::line::{self, Failure, Line, parse};
+use super::stream;
 use crate::data::conll;
 use crate::data::picture::read_picture;
 use crate::device::DeviceChoice;
@@ -181,6 +182,9 @@ fn write_conll(out: &mut impl Write, id: Option<&str>, tagged: &Tagged) -> io::R
     conll::write(out, id.map(show).as_deref(), &words, &tags)
 }
 
+/// What a line of a stream comes to.
+type Answer = Result<(Map<String, Value>, Tagged), Failure>;
+
 /// Where a stream's answers go, and how.
 struct Answers<'a, W> {
     out: W,
@@ -194,7 +198,11 @@ fn tag_stream(
     input: Option<&Path>,
     batch_size: Option<usize>,
 ) -> anyhow::Result<()> {
-    let pool = TaggerPool::load(&options.model, options.device, batch_size)?;
+    let pool = Arc::new(TaggerPool::load(
+        &options.model,
+        options.device,
+        batch_size,
+    )?);
     if options.format == Format::Conll {
         ensure_tags(pool.tagger(), options)?;
     }
@@ -202,13 +210,13 @@ fn tag_stream(
         .and_then(Path::parent)
         .unwrap_or(Path::new(""))
         .to_owned();
-    let mut items = match input {
+    let lines: Box<dyn BufRead + Send> = match input {
         Some(path) => {
             let file = std::fs::File::open(path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
-            stream::read(BufReader::new(file), folder, pool.capacity())
+            Box::new(BufReader::new(file))
         }
-        None => stream::read(BufReader::new(io::stdin()), folder, pool.capacity()),
+        None => Box::new(BufReader::new(io::stdin())),
     };
     let mut answers = Answers {
         out: BufWriter::new(io::stdout().lock()),
@@ -216,12 +224,37 @@ fn tag_stream(
         has_entities: !pool.tagger().config().names.tags.is_empty(),
         failures: 0,
     };
-    while let Some(batch) = items.next_batch() {
-        let batch = batch.with_context(|| match input {
-            Some(path) => format!("cannot read {}", path.display()),
-            None => "cannot read standard input".into(),
-        })?;
-        answers.write(&pool, batch)?;
+    let work = {
+        let pool = Arc::clone(&pool);
+        move || {
+            let (pool, folder) = (Arc::clone(&pool), folder.clone());
+            // Each worker has a thread, and needs no others for what it computes.
+            let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+            move |lines: Vec<stream::Line>| match &alone {
+                Ok(alone) => alone.install(|| tag_lines(&pool, &folder, lines)),
+                Err(_) => tag_lines(&pool, &folder, lines),
+            }
+        }
+    };
+    // At least two, so that one decodes pictures while a device computes for the other.
+    let workers = pool.workers().max(2);
+    let mut stream = stream::answer(lines, workers, pool.batch_size(), work)?;
+    let name = input.map_or("standard input".into(), |path| path.display().to_string());
+    let reading = || format!("cannot read {name}");
+    loop {
+        let answer = match stream.try_next().with_context(reading)? {
+            Some(answer) => answer,
+            None => {
+                // Whoever feeds the stream may be waiting for what there is.
+                answers.out.flush().context(OUTPUT)?;
+                match stream.wait().with_context(reading)? {
+                    Some(answer) => answer,
+                    None => break,
+                }
+            }
+        };
+        let (line, answer): (usize, anyhow::Result<Answer>) = answer;
+        answers.write(line, answer?).context(OUTPUT)?;
     }
     ensure!(
         answers.failures == 0 || options.format != Format::Conll,
@@ -231,41 +264,97 @@ fn tag_stream(
     Ok(())
 }
 
-impl<W: Write> Answers<'_, W> {
-    /// Tags a batch and writes its answers at once: whoever feeds the stream may be waiting for them.
-    fn write(&mut self, pool: &TaggerPool, batch: Vec<Item>) -> anyhow::Result<()> {
-        let mut requests = Vec::new();
-        let slots: Vec<(usize, Result<_, Failure>)> = batch
-            .into_iter()
-            .map(|item| {
-                let result = item.line.map(
-                    |Line {
-                         object,
-                         request,
-                         places,
-                     }| {
-                        requests.push(request);
-                        (object, places)
-                    },
-                );
-                (item.number, result)
-            })
-            .collect();
-        let mut tagged = pool.tag(&requests)?.into_iter();
-        for (line, slot) in slots {
-            match slot {
-                Ok((object, places)) => {
-                    let mut tagged = tagged.next().context("the tagger left a caption out")?;
-                    hide_unsure(&mut tagged, self.options.threshold);
-                    if let Some(places) = places {
-                        places.put(&mut tagged);
-                    }
-                    self.answer(object, &tagged).context(OUTPUT)?;
-                }
-                Err(failure) => self.fail(line, failure).context(OUTPUT)?,
-            }
+/// Answers lines, as many at a time as their captions and pictures leave room for.
+fn tag_lines(
+    pool: &TaggerPool,
+    folder: &Path,
+    lines: Vec<stream::Line>,
+) -> Vec<(usize, anyhow::Result<Answer>)> {
+    let mut answers = Vec::new();
+    let mut batch = Vec::new();
+    let mut room = Room::default();
+    for stream::Line { number, bytes } in lines {
+        let line = match bytes {
+            Some(bytes) => parse(&bytes, folder),
+            None => Err(Failure {
+                id: None,
+                message: format!("the line is over {} MiB", stream::MAX_LINE_BYTES >> 20),
+            }),
+        };
+        room.take(&line);
+        batch.push((number, line));
+        if room.is_full() {
+            answers.extend(tag_batch(pool, std::mem::take(&mut batch)));
+            room = Room::default();
         }
-        self.out.flush().context(OUTPUT)
+    }
+    answers.extend(tag_batch(pool, batch));
+    answers
+}
+
+/// What the captions and pictures of a batch take.
+#[derive(Default)]
+struct Room {
+    chars: usize,
+    picture_bytes: usize,
+}
+
+impl Room {
+    fn take(&mut self, line: &Result<Line, Failure>) {
+        let Ok(line) = line else { return };
+        self.chars += line::length(&line.request.caption);
+        let picture = line.request.picture.as_ref();
+        self.picture_bytes += picture.map_or(0, |picture| picture.rgb.len());
+    }
+
+    fn is_full(&self) -> bool {
+        self.chars >= 50_000 || self.picture_bytes >= 128 << 20
+    }
+}
+
+fn tag_batch(
+    pool: &TaggerPool,
+    batch: Vec<(usize, Result<Line, Failure>)>,
+) -> Vec<(usize, anyhow::Result<Answer>)> {
+    let mut requests = Vec::new();
+    let slots: Vec<_> = batch
+        .into_iter()
+        .map(|(number, line)| {
+            let slot = line.map(|line| {
+                requests.push(line.request);
+                (line.object, line.places)
+            });
+            (number, slot)
+        })
+        .collect();
+    let (mut tagged, fault) = match pool.tagger().tag_batch(&requests) {
+        Ok(tagged) => (tagged.into_iter(), String::new()),
+        Err(error) => (Vec::new().into_iter(), error.to_string()),
+    };
+    let mut answer = |slot: Result<(Map<String, Value>, Option<line::Places>), Failure>| {
+        let (object, places) = match slot {
+            Ok(slot) => slot,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let mut tagged = tagged.next().with_context(|| fault.clone())?;
+        if let Some(places) = places {
+            places.put(&mut tagged);
+        }
+        Ok(Ok((object, tagged)))
+    };
+    let slots = slots.into_iter();
+    slots.map(|(number, slot)| (number, answer(slot))).collect()
+}
+
+impl<W: Write> Answers<'_, W> {
+    fn write(&mut self, line: usize, answer: Answer) -> io::Result<()> {
+        match answer {
+            Ok((object, mut tagged)) => {
+                hide_unsure(&mut tagged, self.options.threshold);
+                self.answer(object, &tagged)
+            }
+            Err(failure) => self.fail(line, failure),
+        }
     }
 
     fn answer(&mut self, mut object: Map<String, Value>, tagged: &Tagged) -> io::Result<()> {

@@ -23,7 +23,7 @@ const EQUAL: f64 = 6e-7;
 /// A choice between tokens whose attention is closer together than this may be turned by rounding.
 const TIE: f32 = 1e-5;
 /// How long WebGPU may take: on a GPU in software, a post takes seconds.
-const BUDGET: Duration = Duration::from_secs(180);
+const BUDGET: Duration = Duration::from_secs(100);
 
 /// Native answers, by the same file.
 struct Native {

@@ -53,12 +53,8 @@ impl PackedConv {
                     .map(|(a, b)| a * b)
                     .collect();
                 let weight = |i, o| whole.at(at(i, o));
-                Self::Whole(Packed::new(
-                    sizes,
-                    weight,
-                    Scale::Outputs(&scale),
-                    Some(&shift),
-                ))
+                let packed = Packed::new(sizes, weight, Scale::Outputs(&scale), Some(&shift));
+                Self::Whole(packed.of_even_rows())
             }
             floats => {
                 let floats = floats.into_tensor().data;
