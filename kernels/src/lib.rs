@@ -3,12 +3,11 @@
 //! Every function gives the same digits on every machine, in a browser and natively: sums are of whole numbers, or their order is
 //! fixed and no product is fused with a sum. So a caption's answer depends on nothing but the model and the caption.
 //!
-//! Which instructions are used is a [`Tier`], chosen at run time natively. All tiers but the product of whole numbers
-//! ([`linear`]) are the same Rust, compiled once for each.
+//! Which instructions are used is a [`Tier`], chosen at run time natively. Only the product of whole numbers ([`linear`]) is written
+//! for each; all else is the same Rust, compiled for the plain tier and for AVX2.
 
 mod attention;
 mod convolution;
-mod elementwise;
 mod embedding;
 mod lanes;
 pub mod linear;
@@ -20,7 +19,6 @@ mod tier;
 
 pub use self::attention::Attention;
 pub use self::convolution::{Depthwise, Shape, Window, max_pool, patches};
-pub use self::elementwise::gelu;
 pub use self::embedding::Table;
 pub use self::linear::{Activation, Packed, Scale};
 pub use self::matrix::Floats;

@@ -1,7 +1,7 @@
 //! Products with 8-bit weights, as a model file has them: W8A16.
 //!
 //! A row's numbers become whole numbers of 16 bits, block by block of 128 with a scale each, but for its two largest, which stay as
-//! they are. Sums of a block are exact in 32 bits (127 · 32767 · 128 < 2³¹), whatever the order; they are then scaled and added in
+//! they are (unless [none stands out](Packed::of_even_rows)). Sums of a block are exact in 32 bits (127 · 32767 · 128 < 2³¹), whatever the order; they are then scaled and added in
 //! a fixed order.
 //!
 //! A row with NaN or an infinity gives NaN in every column. Blocks of numbers below 1e-30 count as zeros.
@@ -132,11 +132,6 @@ impl Packed {
     pub fn of_even_rows(mut self) -> Self {
         self.outliers = 0;
         self
-    }
-
-    /// Numbers of a row.
-    pub fn inputs(&self) -> usize {
-        self.inputs
     }
 
     /// Numbers of a row's product.

@@ -1,4 +1,7 @@
 //! Functions of numbers, without branches, so that the compiler makes vectors of them.
+//!
+//! `rten-vecmath` has such functions, too, but multiplies and adds in one step where a machine can, which gives other digits than
+//! where it cannot, as in a browser.
 
 /// Lanes of a sum: each adds up every 16th number, and they are added in a fixed order.
 const LANES: usize = 16;
@@ -9,7 +12,7 @@ pub(crate) fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     fold(values, 0.0, f, |a, b| a + b)
 }
 
-/// The largest number; NaN where there is one that the others are compared with is not told.
+/// The largest number; NaN counts as none.
 #[inline(always)]
 pub(crate) fn largest(values: &[f32]) -> f32 {
     fold(

@@ -125,10 +125,8 @@ pub(crate) fn models(root: &Path) -> Result<Value> {
 
 fn copy_models(root: &Path, to: &Path) -> Result<()> {
     copy(&root.join("models"), to)?;
-    Ok(fs::write(
-        to.join("models.json"),
-        format!("{}\n", models(root)?),
-    )?)
+    let list = format!("{}\n", models(root)?);
+    Ok(fs::write(to.join("models.json"), list)?)
 }
 
 /// As trunk's hook: fills the folder that trunk is about to serve. Of what trunk put there only the script stays that reloads
@@ -140,11 +138,8 @@ pub(crate) fn for_trunk(project: &Project) -> Result<()> {
     let shipped = given("TRUNK_PROFILE")? == "release";
     let place = staging.join("index.html");
     let trunks = fs::read_to_string(&place)?;
-    build(
-        project,
-        if shipped { Build::Shipped } else { Build::Dev },
-        &staging,
-    )?;
+    let kind = if shipped { Build::Shipped } else { Build::Dev };
+    build(project, kind, &staging)?;
     let ours = fs::read_to_string(&place)?;
     Ok(fs::write(&place, with_reload(&ours, &trunks))?)
 }
