@@ -16,6 +16,14 @@ pub struct Shape {
     pub channels: usize,
 }
 
+impl Shape {
+    /// Checks that a map has a number for each channel of a pixel.
+    fn check(self, map: &[f32]) {
+        let numbers = self.height * self.width * self.channels;
+        assert_eq!(map.len(), numbers, "a number for each channel of a pixel");
+    }
+}
+
 /// Which pixels a convolution reads: a square window that moves in steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -53,16 +61,8 @@ impl Depthwise {
         activation: Activation,
         out: &mut [f32],
     ) {
-        let Shape {
-            height,
-            width,
-            channels,
-        } = shape;
-        assert_eq!(
-            map.len(),
-            height * width * channels,
-            "a number for each channel of a pixel"
-        );
+        let channels = shape.channels;
+        shape.check(map);
         assert_eq!(
             self.weights.len(),
             window.kernel * window.kernel * channels,
@@ -169,11 +169,7 @@ pub fn max_pool(map: &[f32], shape: Shape, window: Window) -> Vec<f32> {
         width,
         channels,
     } = shape;
-    assert_eq!(
-        map.len(),
-        height * width * channels,
-        "a number for each channel of a pixel"
-    );
+    shape.check(map);
     let mut out = vec![f32::NEG_INFINITY; window.out[0] * window.out[1] * channels];
     for (index, pixel) in out.chunks_exact_mut(channels.max(1)).enumerate() {
         let (y, x) = (index / window.out[1], index % window.out[1]);
@@ -202,11 +198,7 @@ pub fn patches(map: &[f32], shape: Shape, window: Window, out: &mut Vec<f32>) {
         width,
         channels,
     } = shape;
-    assert_eq!(
-        map.len(),
-        height * width * channels,
-        "a number for each channel of a pixel"
-    );
+    shape.check(map);
     let size = window.kernel * window.kernel * channels;
     out.clear();
     out.resize(window.out[0] * window.out[1] * size, 0.0);

@@ -12,7 +12,7 @@ mod quantise;
 use self::quantise::{BLOCK, Quantised};
 use crate::lanes::clamp;
 use crate::math;
-use crate::threads::split;
+use crate::threads::split_product;
 use crate::tier::{Kind, Tier};
 
 /// Columns of a panel.
@@ -152,24 +152,14 @@ impl Packed {
         residual: Option<&[f32]>,
         out: &mut [f32],
     ) {
-        let count = rows.len() / self.inputs.max(1);
-        assert_eq!(rows.len(), count * self.inputs, "whole rows");
-        assert_eq!(out.len(), count * self.outputs, "as many products as rows");
-        assert!(
-            residual.is_none_or(|r| r.len() == out.len()),
-            "as many residuals as products"
-        );
-        let steps = self.inputs * self.outputs;
-        split(out, self.outputs, steps, |first, out| {
-            let count = out.len() / self.outputs.max(1);
-            let rows = &rows[first * self.inputs..(first + count) * self.inputs];
-            let start = first * self.outputs;
+        let sizes = [self.inputs, self.outputs];
+        split_product(sizes, rows, residual, out, |rows, residual, out| {
             let work = Work {
                 matrix: self,
                 rows: &Quantised::new(tier, rows, self.inputs, &self.input_scale, self.outliers),
-                count,
+                count: rows.len() / self.inputs.max(1),
                 activation,
-                residual: residual.map(|residual| &residual[start..start + out.len()]),
+                residual,
             };
             work.run(tier, out);
         });

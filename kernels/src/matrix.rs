@@ -2,7 +2,7 @@
 
 use crate::lanes::add_scaled;
 use crate::linear::{Activation, PANEL, put};
-use crate::threads::split;
+use crate::threads::split_product;
 use crate::tier::tiered;
 
 /// Rows that go together.
@@ -75,25 +75,10 @@ impl Floats {
         residual: Option<&[f32]>,
         out: &mut [f32],
     ) {
-        let count = rows.len() / self.inputs.max(1);
-        assert_eq!(rows.len(), count * self.inputs, "whole rows");
-        assert_eq!(out.len(), count * self.outputs, "as many products as rows");
-        assert!(
-            residual.is_none_or(|r| r.len() == out.len()),
-            "as many residuals as products"
-        );
-        split(
-            out,
-            self.outputs,
-            self.inputs * self.outputs,
-            |first, out| {
-                let count = out.len() / self.outputs.max(1);
-                let rows = &rows[first * self.inputs..(first + count) * self.inputs];
-                let start = first * self.outputs;
-                let residual = residual.map(|residual| &residual[start..start + out.len()]);
-                product(tier, self, rows, activation, residual, out);
-            },
-        );
+        let sizes = [self.inputs, self.outputs];
+        split_product(sizes, rows, residual, out, |rows, residual, out| {
+            product(tier, self, rows, activation, residual, out);
+        });
     }
 }
 
@@ -109,7 +94,7 @@ fn product_plain(
     residual: Option<&[f32]>,
     out: &mut [f32],
 ) {
-    let inputs = matrix.inputs;
+    let inputs = matrix.inputs.max(1); // of none there are no rows
     for panel in 0..matrix.outputs.div_ceil(PANEL) {
         let tiles = rows.chunks_exact(inputs * ROWS);
         let rest = tiles.remainder().chunks_exact(inputs);

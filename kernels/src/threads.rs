@@ -28,6 +28,34 @@ pub(crate) fn split(
     work(0, out);
 }
 
+/// Has `work` fill `out` with the products of `rows` and a matrix of these sizes, in parts: rows, their residuals and their products.
+///
+/// # Panics
+///
+/// When `rows`, `out` and `residual` are not whole rows, as many of each.
+pub(crate) fn split_product(
+    [inputs, outputs]: [usize; 2],
+    rows: &[f32],
+    residual: Option<&[f32]>,
+    out: &mut [f32],
+    work: impl Fn(&[f32], Option<&[f32]>, &mut [f32]) + Sync,
+) {
+    let count = rows.len() / inputs.max(1);
+    assert_eq!(rows.len(), count * inputs, "whole rows");
+    assert_eq!(out.len(), count * outputs, "as many products as rows");
+    assert!(
+        residual.is_none_or(|residual| residual.len() == out.len()),
+        "as many residuals as products"
+    );
+    split(out, outputs, inputs * outputs, |first, out| {
+        let count = out.len() / outputs.max(1);
+        let rows = &rows[first * inputs..(first + count) * inputs];
+        let start = first * outputs;
+        let residual = residual.map(|residual| &residual[start..start + out.len()]);
+        work(rows, residual, out);
+    });
+}
+
 /// What `work` gives for each number below `count`; `steps` are those of one.
 pub(crate) fn map<T: Send>(count: usize, steps: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     #[cfg(feature = "threads")]
