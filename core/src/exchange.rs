@@ -22,6 +22,7 @@ pub use self::rule::ExchangeRule;
 use self::written::Written;
 use crate::layers::attention::SelfAttention;
 pub use crate::layers::attention::scores;
+use crate::layers::dropout;
 use crate::layers::linear::Linear;
 use crate::layers::norm::LayerNorm;
 use crate::load::Packing;
@@ -252,7 +253,7 @@ impl Layer {
         let hidden = self
             .linear1
             .activated(stream.rows.clone(), Activation::Relu);
-        let hidden = self.dropout.forward(hidden);
+        let hidden = dropout::drop(&self.dropout, hidden);
         let fed = self.linear2.added(hidden, &self.dropout, stream.rows);
         stream.rows = self.norm2.forward(fed);
         stream

@@ -12,6 +12,7 @@ use crate::batch::{Batch, Example, Picture};
 use crate::config::MuseConfig;
 use crate::file::StoredModel;
 use crate::heads::Labeller;
+use crate::layers::cpu;
 use crate::load::LoadError;
 use crate::model::{Muse, Predictions};
 use crate::pixels::{Pixels, prepare};
@@ -180,7 +181,7 @@ impl Tagger {
     pub fn tag_batch(&self, requests: &[Request]) -> Result<Vec<Tagged>, TaggerError> {
         let mut reading = Reading::of(self.prepare(requests));
         for group in reading.prepared.examples.chunks(BATCH_SIZE) {
-            let predictions = self.model.predict(&self.batch(group))?;
+            let predictions = cpu::awake(&self.device, || self.model.predict(&self.batch(group)))?;
             reading.predictions.append(sound(predictions)?);
         }
         Ok(self.decode(reading))

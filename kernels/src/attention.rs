@@ -143,7 +143,7 @@ fn attend_plain(
 
 /// eˣ of each, divided by their sum.
 #[inline(always)]
-fn softmax(scores: &mut [f32]) {
+pub(crate) fn softmax(scores: &mut [f32]) {
     let most = largest(scores);
     for score in scores.iter_mut() {
         *score = exp(*score - most);

@@ -4,6 +4,73 @@
 #[cfg(feature = "threads")]
 const LEAST: usize = 1 << 18;
 
+/// Does `work` with all of the pool's threads awake: the parts of a short work follow each other within microseconds, and to wake a
+/// thread for each takes longer than the part.
+pub fn awake<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    #[cfg(feature = "threads")]
+    {
+        let threads = rayon::current_num_threads();
+        if threads > 1 {
+            return vigil::keep(threads, work);
+        }
+    }
+    work()
+}
+
+#[cfg(feature = "threads")]
+mod vigil {
+    use std::cell::Cell;
+    use std::hint::spin_loop;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use rayon::{Scope, Yield};
+
+    thread_local! {
+        /// Whether this thread watches, or does the work.
+        static BUSY: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Sets a flag at the end, a panic's included.
+    struct AtEnd<'a>(&'a AtomicBool);
+
+    impl Drop for AtEnd<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+            BUSY.set(false);
+        }
+    }
+
+    pub(super) fn keep<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+        let over = AtomicBool::new(false);
+        rayon::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(|scope| watch(scope, &over));
+            }
+            let _end = AtEnd(&over);
+            BUSY.set(true);
+            work()
+        })
+    }
+
+    /// Looks for parts of the work until it is over.
+    fn watch<'scope>(scope: &Scope<'scope>, over: &'scope AtomicBool) {
+        if over.load(Ordering::Acquire) {
+            return;
+        }
+        if BUSY.replace(true) {
+            // For another thread: this one has looked for a part and found the watch.
+            scope.spawn(|scope| watch(scope, over));
+            return;
+        }
+        while !over.load(Ordering::Acquire) {
+            if rayon::yield_now() != Some(Yield::Executed) {
+                spin_loop();
+            }
+        }
+        BUSY.set(false);
+    }
+}
+
 /// Has `work` fill `out`, rows of `width` numbers, in parts: the first row of a part, and its rows. `steps` are those of a row.
 pub(crate) fn split(
     out: &mut [f32],
@@ -54,6 +121,17 @@ pub(crate) fn split_product(
         let residual = residual.map(|residual| &residual[start..start + out.len()]);
         work(rows, residual, out);
     });
+}
+
+#[cfg(feature = "learn")]
+/// Has `work` done with each of the `parts`.
+pub(crate) fn each<T: Send>(parts: Vec<T>, work: impl Fn(T) + Sync) {
+    use rayon::prelude::*;
+
+    if rayon::current_num_threads() > 1 && parts.len() > 1 {
+        return parts.into_par_iter().for_each(&work);
+    }
+    parts.into_iter().for_each(work);
 }
 
 /// What `work` gives for each number below `count`; `steps` are those of one.

@@ -12,7 +12,7 @@ use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{Criterion, SamplingMode};
 use muse::train::config::LossWeights;
 use muse::train::decode::learn;
-use muse::train::workers::Workers;
+use muse::workers::Workers;
 use muse_core::decoders::captioner::{CaptionerConfig, Vocabulary};
 use muse_core::decoders::generator::{PixelCnn, PixelCnnConfig, SIDE, Sampling};
 use muse_core::decoders::{

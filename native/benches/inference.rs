@@ -13,6 +13,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use muse_core::batch::{Batch, Example};
 use muse_core::file::ModelFile;
 use muse_core::{Caption, Request, Tagger};
+use muse_kernels::awake;
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/muse-small.muse");
 
@@ -47,8 +48,8 @@ fn main() -> anyhow::Result<()> {
         };
         let began = Instant::now();
         let given = match what {
-            "encoder" => tagger.muse().encode_text(&batch).into_data(),
-            "photo" => tagger.muse().image.forward(photo.clone()).into_data(),
+            "encoder" => awake(|| tagger.muse().encode_text(&batch).into_data()),
+            "photo" => awake(|| tagger.muse().image.forward(photo.clone()).into_data()),
             "tag" => {
                 tagger.tag(&request)?;
                 TensorData::from([0.0f32])

@@ -15,3 +15,4 @@ pub mod studies;
 pub mod tagger_pool;
 pub mod train;
 mod values;
+pub mod workers;

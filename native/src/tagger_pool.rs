@@ -1,6 +1,5 @@
 //! One model, and several batches of captions at once.
 
-use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread;
 
@@ -12,6 +11,7 @@ use crate::data::picture::read_picture;
 use crate::data::{Sample, loader};
 use crate::device::DeviceChoice;
 use crate::output::tell;
+use crate::workers::Workers;
 
 /// Captions that are prepared ahead of the model. A decoded photo takes tens of megabytes.
 const AHEAD: usize = 8;
@@ -25,8 +25,8 @@ pub struct TaggerPool {
     tagger: Tagger,
     /// Captions in a batch.
     batch_size: usize,
-    /// Batches side by side.
-    workers: usize,
+    /// They share batches among them.
+    workers: Workers,
 }
 
 impl TaggerPool {
@@ -48,7 +48,7 @@ impl TaggerPool {
         Ok(Self {
             tagger,
             batch_size: batch_size.unwrap_or(chosen.batch_size),
-            workers: chosen.workers,
+            workers: Workers::new(chosen.workers)?,
         })
     }
 
@@ -64,12 +64,12 @@ impl TaggerPool {
 
     /// Batches that the device has side by side.
     pub fn workers(&self) -> usize {
-        self.workers
+        self.workers.count()
     }
 
     /// As many captions as keep every worker busy once.
     pub fn capacity(&self) -> usize {
-        self.batch_size * self.workers
+        self.batch_size * self.workers()
     }
 
     /// Tags captions, the answers in the same order.
@@ -80,24 +80,16 @@ impl TaggerPool {
     pub fn tag(&self, requests: &[Request]) -> Result<Vec<Tagged>, TaggerError> {
         let share = requests
             .len()
-            .div_ceil(self.workers)
+            .div_ceil(self.workers())
             .clamp(1, self.batch_size);
-        let tag = |batch| self.tagger.tag_batch(batch);
         if requests.len() <= share {
-            return tag(requests);
+            // All cores have to do with one batch.
+            return self.tagger.tag_batch(requests);
         }
-        thread::scope(|scope| {
-            let batches: Vec<_> = requests
-                .chunks(share)
-                .map(|batch| scope.spawn(move || tag(batch)))
-                .collect();
-            let mut tagged = Vec::with_capacity(requests.len());
-            for batch in batches {
-                let batch = batch.join().unwrap_or_else(|panic| resume_unwind(panic));
-                tagged.append(&mut batch?);
-            }
-            Ok(tagged)
-        })
+        let batches = requests.chunks(share).collect();
+        let tagged = (self.workers).map(batches, |batch| self.tagger.tag_batch(batch));
+        let tagged: Result<Vec<_>, _> = tagged.into_iter().collect();
+        Ok(tagged?.into_iter().flatten().collect())
     }
 
     /// Tags samples, and hands each on with its answer; `resplit` splits their words, joined by spaces, anew. A picture that

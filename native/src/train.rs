@@ -14,11 +14,11 @@ pub mod gallery;
 pub mod gradients;
 pub mod learner;
 pub mod losses;
+pub mod optimizer;
 pub mod progress;
 pub mod report;
 pub mod start;
 pub mod targets;
-pub mod workers;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,12 +43,12 @@ use self::learner::Trainee;
 use self::progress::Bar;
 use self::report::MetricsFile;
 use self::start::Start;
-use self::workers::Workers;
 use crate::data::cache::FeatureCache;
 use crate::data::views::View;
 use crate::device::{Chosen, DeviceChoice};
 use crate::output::tell;
 use crate::values::assignment;
+use crate::workers::Workers;
 
 /// What `muse train` was asked for.
 #[derive(Debug, Args)]
@@ -229,7 +229,7 @@ fn new_learner(
         workers: Arc::new(Workers::new(chosen.workers)?),
     };
     let trainee = Trainee::new(muse, decoders, settings);
-    let optimizer = learner::optimizer(&trainee, &config.train, &device);
+    let optimizer = optimizer::optimizer(&trainee, &config.train, &device);
     let schedule = learner::schedule(config, total)?;
     Ok(Learner::new(trainee, optimizer, schedule))
 }

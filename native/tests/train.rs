@@ -152,10 +152,14 @@ fn the_seed_alone_decides() {
         "train.photo_views=3",
         "train.epochs=2",
     ];
-    let with = |out: &str, more: [&str; 2]| world.trained(out, &[&noise[..], &more].concat());
-    let one = with("one", ["train.workers=1", "seed=1"]);
-    let three = with("three", ["train.workers=3", "seed=1"]);
-    let other = with("other", ["train.workers=3", "seed=2"]);
+    let with = |out: &str, threads: &str, seed: &str| {
+        let workers = format!("train.workers={threads}");
+        let mut train = world.train(out, &[&noise[..], &[&workers, seed]].concat());
+        world.run(out, done(train.env("RAYON_NUM_THREADS", threads)))
+    };
+    let one = with("one", "1", "seed=1");
+    let three = with("three", "3", "seed=1");
+    let other = with("other", "3", "seed=2");
     assert!(one.equals(&three));
     assert_ne!(one.results().0, other.results().0);
 }

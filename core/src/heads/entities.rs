@@ -15,6 +15,7 @@ use self::crf::{Crf, Decoder};
 pub use self::score::{EntityCounter, EntityScores, Span, spans};
 use super::json::probability;
 use crate::exchange::Crossed;
+use crate::layers::dropout;
 use crate::layers::linear::Linear;
 use crate::layers::readback::{Host, Numbers, Readback, Ticket};
 use crate::load::Packing;
@@ -65,7 +66,7 @@ impl EntityHead {
             ],
             1,
         ); // [B·W, 2d]
-        let fused = self.dropout.forward(self.fusion.forward(pairs));
+        let fused = dropout::drop(&self.dropout, self.fusion.forward(pairs));
         let emissions = self.emissions.forward(fused);
         let tags = emissions.dims()[1];
         let [size, width] = words.mask.dims();

@@ -5,6 +5,7 @@ use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{Device, Tensor};
 
 use crate::exchange::Crossed;
+use crate::layers::dropout;
 use crate::layers::linear::Linear;
 use crate::load::Packing;
 
@@ -36,7 +37,7 @@ impl SentimentHead {
     pub(super) fn forward(&self, crossed: &Crossed) -> Tensor<2> {
         let cls = |stream: &Tensor<3>| stream.clone().narrow(1, 0, 1).squeeze_dim::<2>(1);
         let pair = Tensor::cat(vec![cls(&crossed.text), cls(&crossed.image)], 1);
-        let fused = self.dropout.forward(self.fusion.forward(pair));
+        let fused = dropout::drop(&self.dropout, self.fusion.forward(pair));
         self.classes.forward(fused)
     }
 }

@@ -5,8 +5,8 @@ use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 
-use crate::layers::cpu;
 use crate::layers::linear::Linear;
+use crate::layers::{cpu, dropout, learn};
 use crate::load::Packing;
 
 /// Scaled dot-product self-attention with `heads` heads (Vaswani et al. 2017, arXiv:1706.03762, section 3.2).
@@ -95,7 +95,12 @@ impl SelfAttention {
         let query = self.query.forward(rows.clone());
         let key = self.key.forward(rows.clone());
         let value = self.value.forward(rows.clone());
-        let (attended, paid) = match cpu::attention([&query, &key, &value], key_bias, self.heads) {
+        let streams = [&query, &key, &value];
+        let fused = cpu::attention(streams, key_bias, self.heads).or_else(|| {
+            let drawn = dropout::drawn(&self.dropout, &query);
+            learn::attention(streams, key_bias, self.heads, drawn)
+        });
+        let (attended, paid) = match fused {
             Some((attended, first)) => (attended, Paid::First(first)),
             None => self.attend(query, key, value, key_bias),
         };

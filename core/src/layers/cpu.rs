@@ -1,7 +1,7 @@
 //! Where tensors are in this process's memory, inference is computed by kernels of ours: `None` elsewhere, and where gradients
 //! are wanted.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use muse_kernels::{Activation, Attention, Shape, Table, Tier, Window};
 
 use crate::layers::linear::Packed;
@@ -77,6 +77,14 @@ mod memory {
 
     pub(crate) fn is_here(_: &Device) -> bool {
         false
+    }
+}
+
+/// Does `work`, where it computes here with threads that do not fall asleep.
+pub(crate) fn awake<T: Send>(device: &Device, work: impl FnOnce() -> T + Send) -> T {
+    match is_here(device) {
+        true => muse_kernels::awake(work),
+        false => work(),
     }
 }
 

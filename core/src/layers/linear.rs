@@ -8,7 +8,7 @@ use burn::tensor::activation::{gelu, relu};
 use burn::tensor::{Device, Tensor};
 use muse_kernels::{Activation, Floats};
 
-use crate::layers::cpu;
+use crate::layers::{cpu, dropout, learn};
 use crate::load::{Packing, Weights};
 
 /// A linear layer: rows times weights, plus a bias.
@@ -108,6 +108,9 @@ impl Linear {
             return cpu::product(packed, &rows, activation, None);
         }
         let product = self.product(rows);
+        if let Some(activated) = learn::activate(&product, activation) {
+            return activated;
+        }
         match activation {
             Activation::None => product,
             Activation::Gelu => gelu(product),
@@ -125,7 +128,13 @@ impl Linear {
     ) -> Tensor<D> {
         match &self.packed {
             Some(packed) => cpu::product(packed, &rows, Activation::None, Some(&residual)),
-            None => residual + dropout.forward(self.product(rows)),
+            None => {
+                let product = self.product(rows);
+                let drawn = dropout::drawn(dropout, &product);
+                drawn
+                    .and_then(|drawn| learn::drop_and_add(&product, drawn, &residual))
+                    .unwrap_or_else(|| residual + dropout.forward(product))
+            }
         }
     }
 
@@ -135,6 +144,11 @@ impl Linear {
             return product;
         }
         let bias = self.bias.as_ref().map(Param::val);
+        if let Some(product) =
+            (bias.as_ref()).and_then(|bias| learn::product(&rows, &self.weight.val(), bias))
+        {
+            return product;
+        }
         burn::tensor::module::linear(rows, self.weight.val(), bias)
     }
 }

@@ -12,7 +12,7 @@ use muse_core::objective::Part;
 
 use super::config::LossWeights;
 use super::gradients::{clip_by_global_norm, merge};
-use super::workers::Workers;
+use crate::workers::Workers;
 
 /// What the decoders' microbatches of a step gave.
 #[derive(Default)]

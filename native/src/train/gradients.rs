@@ -1,10 +1,14 @@
 //! Gradients of a step: clipped by a common norm, and added up.
 
+use burn::backend::Flex;
+use burn::backend::flex::FlexTensor;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
+use muse_kernels::Tier;
+use muse_kernels::learning::{scale, sum_squares};
 
-/// Scales all gradients so that their common norm is at most `limit`. Nothing leaves the device.
+/// Scales all gradients so that their common norm is at most `limit`. Nothing leaves a device.
 ///
 /// (burn's own clipping by norm looks at each tensor alone.)
 pub fn clip_by_global_norm<M: Module>(
@@ -14,47 +18,91 @@ pub fn clip_by_global_norm<M: Module>(
 ) -> GradientsParams {
     let mut norm = SquaredNorm {
         grads: &grads,
-        sum: None,
+        here: 0.0,
+        there: None,
     };
     module.visit(&mut norm);
-    let Some(sum) = norm.sum else { return grads };
     // As in PyTorch: scaled by limit / (norm + 1e-6), when that is below 1.
-    let factor = ((sum.sqrt() + 1e-6).recip() * limit).clamp_max(1.0);
+    let here = (limit / (norm.here.sqrt() + 1e-6)) as f32;
+    let there = (norm.there).map(|sum| ((sum.sqrt() + 1e-6).recip() * limit).clamp_max(1.0));
+    // NaN is not below 1, but has to spread.
+    if there.is_none() && here >= 1.0 {
+        return grads;
+    }
     module.visit(&mut Scale {
         grads: &mut grads,
-        factor,
+        here,
+        there,
     });
     grads
 }
 
+/// Whether a tensor is of floats in this process's memory.
+pub(super) fn is_here<const D: usize>(tensor: &Tensor<D>) -> bool {
+    tensor.dtype() == DType::F32 && tensor.clone().try_into_primitive::<Flex>().is_ok()
+}
+
+/// Such a tensor's floats, side by side and nobody else's unless they are shared.
+pub(super) fn floats<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+    let floats =
+        (tensor.try_into_primitive::<Flex>()).expect("the tensor is in this process's memory");
+    let numbers = floats.as_slice::<f32>();
+    match numbers.is_some_and(|all| size_of_val(all) == floats.bytes().len()) {
+        true => floats,
+        false => FlexTensor::from_data(floats.into_data()),
+    }
+}
+
+/// The numbers of such a tensor.
+pub(super) fn numbers(floats: &FlexTensor) -> &[f32] {
+    floats.as_slice::<f32>().unwrap_or_default()
+}
+
 struct SquaredNorm<'a> {
     grads: &'a GradientsParams,
-    sum: Option<Tensor<1>>,
+    /// Of those in this process's memory.
+    here: f64,
+    /// Of those on another device.
+    there: Option<Tensor<1>>,
 }
 
 impl ModuleVisitor for SquaredNorm<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(grad) = self.grads.get::<D>(param.id) {
-            let squared = grad.square().sum();
-            self.sum = Some(match self.sum.take() {
-                Some(sum) => sum + squared,
-                None => squared,
-            });
+        let Some(grad) = self.grads.get::<D>(param.id) else {
+            return;
+        };
+        if is_here(&grad) {
+            self.here += sum_squares(Tier::best(), numbers(&floats(grad)));
+            return;
         }
+        let squared = grad.square().sum();
+        self.there = Some(match self.there.take() {
+            Some(sum) => sum + squared,
+            None => squared,
+        });
     }
 }
 
 struct Scale<'a> {
     grads: &'a mut GradientsParams,
-    factor: Tensor<1>,
+    here: f32,
+    there: Option<Tensor<1>>,
 }
 
 impl ModuleVisitor for Scale<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(grad) = self.grads.remove::<D>(param.id) {
-            let factor = self.factor.clone().unsqueeze::<D>();
-            self.grads.register(param.id, grad * factor);
-        }
+        let Some(grad) = self.grads.remove::<D>(param.id) else {
+            return;
+        };
+        let scaled = match &self.there {
+            Some(factor) => grad * factor.clone().unsqueeze::<D>(),
+            None => {
+                let mut grad = floats(grad);
+                scale(Tier::best(), grad.storage_mut(), self.here);
+                Tensor::from_primitive::<Flex>(grad)
+            }
+        };
+        self.grads.register(param.id, scaled);
     }
 }
 
@@ -99,9 +147,10 @@ mod tests {
             linear.forward(x).sum().backward()
         };
         let norm = |grads: &GradientsParams| {
-            let mut squared = SquaredNorm { grads, sum: None };
+            let (here, there) = (0.0, None);
+            let mut squared = SquaredNorm { grads, here, there };
             linear.visit(&mut squared);
-            squared.sum.unwrap().sqrt().into_scalar::<f32>()
+            squared.here.sqrt() as f32
         };
         // Of the weight 2·(1 + 4 + 9), of the bias 2.
         let grads = GradientsParams::from_grads(loss(1.0), &linear);

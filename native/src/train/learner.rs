@@ -2,14 +2,10 @@
 
 use std::sync::Arc;
 
-use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
+use burn::module::{Module, ParamGroup};
 use burn::optim::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
 use burn::optim::lr_scheduler::{LrScheduler, LrSchedulerRecord};
-use burn::optim::{
-    AdamW, AdamWConfig, DynOptimizer, DynState, GradientsParams, LearningRate, ModuleOptimizer,
-    StateSink, StateSource,
-};
-use burn::tensor::kind::BridgeTensor;
+use burn::optim::{GradientsParams, LearningRate, ModuleOptimizer};
 use burn::tensor::{Device, ExecutionError, Tensor};
 use burn::train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
 use muse_core::MuseConfig;
@@ -20,12 +16,12 @@ use muse_core::encoders::image::REGIONS;
 use muse_core::heads::Losses;
 use muse_core::model::{Muse, Predictions};
 
-use super::config::{LossWeights, TrainConfig, TrainSection};
+use super::config::{LossWeights, TrainConfig};
 use super::decode::{self, Decoded};
 use super::feed::{StepInput, ValidInput};
 use super::gradients::{clip_by_global_norm, merge};
 use super::losses::StepOutput;
-use super::workers::Workers;
+use crate::workers::Workers;
 
 /// A model in training.
 #[derive(Module, Debug)]
@@ -220,88 +216,6 @@ impl InferenceStep for Trainee {
                 .unwrap_or_else(|error| panic!("the device failed: {error}")),
             decoders,
         }
-    }
-}
-
-/// AdamW for matrices, and without decay for everything of one dimension: biases, normalisations, the CRF's ends.
-pub fn optimizer(muse: &Trainee, train: &TrainSection, device: &Device) -> ModuleOptimizer {
-    let adamw = |decay: f64| OnDevice {
-        inner: AdamWConfig::new()
-            .with_epsilon(1e-8)
-            .with_weight_decay(decay as f32)
-            .build(),
-        device: device.clone().inner(),
-    };
-    // By path, not by id: a restored model has the ids of its checkpoint.
-    let mut plain = Undecayed::default();
-    muse.visit(&mut plain);
-    ModuleOptimizer::from(AdamWConfig::new().build())
-        .with_group(ParamGroup::all(), adamw(train.weight_decay), None)
-        .with_group(ParamGroup::from_paths(plain.paths), adamw(0.0), None)
-}
-
-/// Collects what decay would only hurt: vectors, and the learned rows `[1, d]`.
-#[derive(Default)]
-struct Undecayed {
-    at: Vec<String>,
-    paths: Vec<String>,
-}
-
-impl ModuleVisitor for Undecayed {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.at.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.at.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let shape = param.lazy_shape();
-        if D < 2 || shape.as_slice()[..D - 1].iter().all(|&n| n == 1) {
-            self.paths.push(self.at.join("."));
-        }
-    }
-}
-
-/// AdamW whose restored state goes to the training's device.
-///
-/// burn restores optimiser states to `Device::default()`, which follows the build's features, not the hardware: where
-/// there is no GPU that panics.
-struct OnDevice {
-    inner: AdamW,
-    device: Device,
-}
-
-impl DynOptimizer for OnDevice {
-    fn step_dyn(
-        &self,
-        rank: usize,
-        rate: LearningRate,
-        tensor: BridgeTensor,
-        grad: BridgeTensor,
-        state: Option<DynState>,
-    ) -> (BridgeTensor, Option<DynState>) {
-        self.inner.step_dyn(rank, rate, tensor, grad, state)
-    }
-
-    fn to_device_dyn(&self, state: DynState, device: &Device) -> DynState {
-        self.inner.to_device_dyn(state, device)
-    }
-
-    fn state_flatten(&self, prefix: &str, state: &DynState, out: &mut StateSink) {
-        self.inner.state_flatten(prefix, state, out);
-    }
-
-    fn state_unflatten(
-        &self,
-        rank: usize,
-        prefix: &str,
-        source: &mut StateSource,
-        _default: &Device,
-    ) -> Option<DynState> {
-        self.inner
-            .state_unflatten(rank, prefix, source, &self.device)
     }
 }
 

@@ -78,7 +78,7 @@ fn the_decoders_learn_and_are_scored_as_eval_scores_them() {
 fn a_photo_helps_the_captioner_and_a_constant_does_not() {
     let world = World::new(Data::Posts);
     let long = [
-        "train.epochs=40",
+        "train.epochs=90",
         "train.batch_size=4",
         "train.rates.decoders=1e-2",
         "train.rates.exchange=1e-3",

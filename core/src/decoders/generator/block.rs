@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor};
 use super::conv::Conv;
 use super::grid::{Activation, Grid, concat_elu};
 use crate::layers::dropout::mask;
+use crate::layers::learn;
 
 /// x + a · σ(b), where \[a, b\] is what two convolutions make of x, of the skip connections and of the condition.
 #[derive(Module, Debug)]
@@ -71,8 +72,10 @@ impl GatedBlock {
         let [rows, width] = y.dims();
         let y = (y.reshape([grid.batch, grid.area(), width]) + bias.unsqueeze_dim(1))
             .reshape([rows, width]);
-        let gate = sigmoid(y.clone().narrow(1, width / 2, width / 2));
-        let gated = y.narrow(1, 0, width / 2) * gate;
+        let gated = learn::gate(&y).unwrap_or_else(|| {
+            let gate = sigmoid(y.clone().narrow(1, width / 2, width / 2));
+            y.narrow(1, 0, width / 2) * gate
+        });
         Activation::new(grid.clear(gated) + x.value.clone())
     }
 

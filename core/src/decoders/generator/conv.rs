@@ -5,6 +5,7 @@ use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor, s};
 
 use super::grid::Grid;
+use crate::layers::learn;
 
 /// A convolution that looks up and to the left: its kernel's last line lies on the pixel's own line; a kernel of 2 columns
 /// ends at the pixel, one of 3 columns has the pixel in its middle.
@@ -75,7 +76,11 @@ impl Conv {
     }
 
     pub(super) fn forward_without_bias(&self, x: Tensor<2>, grid: &Grid) -> Tensor<2> {
-        sum_of_products(self.neighbours(x, grid), self.kernel())
+        let kernel = self.kernel();
+        let line = grid.width as isize + 1;
+        let offsets: Vec<isize> = self.places().map(|[dy, dx]| dy * line + dx).collect();
+        learn::convolve(&x, &kernel, &offsets)
+            .unwrap_or_else(|| sum_of_products(self.neighbours(x, grid), kernel))
     }
 
     /// Every second pixel of every second line: from `grid` to the grid of half its sides.
@@ -97,7 +102,10 @@ impl Conv {
         let mut from = 0;
         for &part in parts {
             let width = part.dims()[1];
-            sum = part.clone().matmul(kernel.clone().narrow(0, from, width)) + sum;
+            let kernel = kernel.clone().narrow(0, from, width);
+            let product = learn::convolve(part, &kernel.clone().unsqueeze(), &[0])
+                .unwrap_or_else(|| part.clone().matmul(kernel));
+            sum = product + sum;
             from += width;
         }
         sum

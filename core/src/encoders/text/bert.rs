@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::layers::attention::{SelfAttention, hide_padding};
+use crate::layers::dropout;
 use crate::layers::embedding::Embedding;
 use crate::layers::linear::Linear;
 use crate::layers::norm::LayerNorm;
@@ -284,7 +285,7 @@ impl Embeddings {
         if let Some(extra) = extra {
             sum = sum + extra;
         }
-        self.dropout.forward(self.layer_norm.forward(sum))
+        dropout::drop(&self.dropout, self.layer_norm.forward(sum))
     }
 }
 

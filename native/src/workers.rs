@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::Context;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// Flex shares single operations among all cores, which small ones do not repay. A worker computes on one core what it
+/// Single operations are shared among all cores, which small ones do not repay. A worker computes on one core what it
 /// is given; the cores share the tasks instead.
 #[derive(Debug)]
 pub struct Workers {
@@ -31,6 +31,11 @@ impl Workers {
                 .context("cannot start the worker threads")?,
         };
         Ok(Self { pools })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.pools.len().max(1)
     }
 
     /// Does `work` on each task; the results have the order of the tasks. A panic goes on here.
