@@ -13,6 +13,7 @@ mod element_life;
 mod flow;
 mod inputs;
 mod kept;
+mod launches;
 mod long;
 mod module;
 mod monkey;
