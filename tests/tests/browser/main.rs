@@ -24,5 +24,6 @@ mod privacy;
 mod save_data;
 mod smooth;
 mod states;
+mod trial;
 mod unsupported;
 mod webgpu;
