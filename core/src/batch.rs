@@ -66,8 +66,8 @@ pub struct Batch {
 #[derive(Clone, Debug)]
 pub(crate) struct Pictures {
     pub(crate) input: PictureInput,
-    /// For each sample which picture it has, `[B]`; M stands for none.
-    pub(crate) slots: Tensor<1, Int>,
+    /// For each sample which picture it has, `[B]`; M stands for none. `None` where each has its own, in their order.
+    pub(crate) slots: Option<Tensor<1, Int>>,
 }
 
 #[derive(Clone, Debug)]
@@ -170,7 +170,11 @@ impl Pictures {
                 Picture::Encoded(regions) => encoded.push(regions.as_ref().clone()),
             }
         }
-        let input = if !encoded.is_empty() {
+        // In training the row of an absent picture is to have a gradient, if one of 0.
+        let own = !encoded.is_empty() && slots.iter().copied().eq((0..count).map(Some));
+        let input = if encoded.len() == 1 {
+            PictureInput::Regions(encoded.remove(0))
+        } else if !encoded.is_empty() {
             PictureInput::Regions(Tensor::cat(encoded, 0))
         } else if !pixels.is_empty() {
             PictureInput::Pixels(Tensor::from_data(
@@ -187,7 +191,7 @@ impl Pictures {
             .into_iter()
             .map(|slot| slot.unwrap_or(count) as i32)
             .collect();
-        let slots = Tensor::from_data(TensorData::new(slots, [examples.len()]), device);
+        let slots = (!own).then(|| Tensor::from_data(slots.as_slice(), device));
         (Some(Self { input, slots }), REGIONS)
     }
 }

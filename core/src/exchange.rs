@@ -9,11 +9,12 @@
 
 mod multiplicities;
 mod rule;
+mod together;
 mod written;
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use muse_kernels::Activation;
 use serde::{Deserialize, Serialize};
 
@@ -22,9 +23,9 @@ pub use self::rule::ExchangeRule;
 use self::written::Written;
 use crate::layers::attention::SelfAttention;
 pub use crate::layers::attention::scores;
-use crate::layers::dropout;
 use crate::layers::linear::Linear;
 use crate::layers::norm::LayerNorm;
+use crate::layers::{dropout, gpu};
 use crate::load::Packing;
 use crate::validate::{self, ConfigError};
 
@@ -125,6 +126,29 @@ pub struct Crossed {
     pub trace: Vec<[ExchangeTrace; 2]>,
 }
 
+impl Crossed {
+    /// Rows of both streams side by side, `[n, 2 · d]`: those at `text` and `image` `[n]` of the flattened streams.
+    pub(crate) fn pairs(&self, text: &Tensor<1, Int>, image: &Tensor<1, Int>) -> Tensor<2> {
+        let pairs = gpu::pairs([&self.text, &self.image], Some([text, image]));
+        pairs.unwrap_or_else(|| {
+            let rows = |stream: &Tensor<3>, places: &Tensor<1, Int>| {
+                let d = stream.dims()[2];
+                let rows = stream.clone().reshape([-1, d as i32]);
+                rows.select(0, places.clone())
+            };
+            Tensor::cat(vec![rows(&self.text, text), rows(&self.image, image)], 1)
+        })
+    }
+
+    /// Both cls rows side by side, `[B, 2 · d]`.
+    pub(crate) fn cls(&self) -> Tensor<2> {
+        gpu::pairs([&self.text, &self.image], None).unwrap_or_else(|| {
+            let cls = |stream: &Tensor<3>| stream.clone().narrow(1, 0, 1).squeeze_dim::<2>(1);
+            Tensor::cat(vec![cls(&self.text), cls(&self.image)], 1)
+        })
+    }
+}
+
 impl CrossTransformer {
     /// Layers of width `d_model`, randomly initialised.
     pub fn new(config: &ExchangeConfig, d_model: usize, device: &Device) -> Self {
@@ -173,7 +197,10 @@ impl CrossTransformer {
                 let (exchanged, which) = self.exchange(streams, &scores, &quotas);
                 (streams, chosen) = (exchanged, which.map(Some));
             }
-            streams = streams.map(|stream| layer.feed_forward(stream));
+            streams = streams.map(|stream| Stream {
+                rows: layer.feed_forward(stream.rows),
+                ..stream
+            });
             let mut chosen = chosen.into_iter();
             trace.push(scores.map(|scores| ExchangeTrace {
                 scores,
@@ -249,14 +276,11 @@ impl Layer {
     }
 
     /// Feed-forward, residual and second normalisation.
-    fn feed_forward(&self, mut stream: Stream) -> Stream {
-        let hidden = self
-            .linear1
-            .activated(stream.rows.clone(), Activation::Relu);
+    fn feed_forward(&self, rows: Tensor<3>) -> Tensor<3> {
+        let hidden = self.linear1.activated(rows.clone(), Activation::Relu);
         let hidden = dropout::drop(&self.dropout, hidden);
-        let fed = self.linear2.added(hidden, &self.dropout, stream.rows);
-        stream.rows = self.norm2.forward(fed);
-        stream
+        let fed = self.linear2.added(hidden, &self.dropout, rows);
+        self.norm2.forward(fed)
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod attention;
 pub(crate) mod cpu;
 pub(crate) mod dropout;
 pub(crate) mod embedding;
+pub(crate) mod gpu;
 pub(crate) mod learn;
 pub(crate) mod linear;
 pub(crate) mod norm;

@@ -5,13 +5,14 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::config::ConfigError;
 use crate::decoders::PREFIX;
 pub(crate) use crate::file::Weights;
 use crate::file::{ModelFile, ModelFileError, SMALLEST_REDUCED, StoredModel, Whole};
-use crate::layers::cpu;
+use crate::layers::linear::Linear;
+use crate::layers::{cpu, gpu};
 use crate::model::Muse;
 use crate::weights::{StateDict, WeightsError, apply_rest, apply_state};
 
@@ -44,7 +45,7 @@ impl ModelFile {
 
 impl StoredModel<'_> {
     /// The model without its decoders, to be asked and no more: where its tensors lie in this process's memory, its weights stay
-    /// as the file has them.
+    /// as the file has them; on a GPU some of them are put side by side.
     ///
     /// # Errors
     ///
@@ -54,12 +55,13 @@ impl StoredModel<'_> {
         let mut packing = Packing {
             tensors: std::mem::take(&mut self.tensors),
             taken: BTreeSet::new(),
+            gpu: gpu::is_there(device).then_some(device),
         };
         packing.tensors.retain(|name, _| !name.starts_with(PREFIX));
-        if cpu::is_here(device) {
+        if packing.gpu.is_some() || cpu::is_here(device) {
             muse.pack(&mut packing);
         }
-        let Packing { tensors, taken } = packing;
+        let Packing { tensors, taken, .. } = packing;
         let tensors = tensors.into_iter();
         let state = tensors.map(|(name, weights)| (name, weights.into_tensor()));
         Ok(apply_rest(muse, state.collect(), &taken)?)
@@ -71,17 +73,60 @@ impl StoredModel<'_> {
 pub(crate) struct Packing<'a> {
     tensors: BTreeMap<String, Weights<'a>>,
     taken: BTreeSet<String>,
+    /// Where the weights go, if that is a GPU: all but [joint layers](Self::joint) stay parameters there.
+    gpu: Option<&'a Device>,
 }
 
 impl<'a> Packing<'a> {
-    /// Whether there is a tensor of this shape.
+    /// Whether there is a tensor of this shape to be taken.
     pub(crate) fn has(&self, name: &str, shape: &[usize]) -> bool {
+        self.gpu.is_none() && self.is_there(name, shape)
+    }
+
+    fn is_there(&self, name: &str, shape: &[usize]) -> bool {
         let tensor = self.tensors.get(name);
         tensor.is_some_and(|weights| weights.shape() == shape)
     }
 
+    /// Linear layers of these shapes `[in, out]` as one, on a GPU: their outputs side by side.
+    pub(crate) fn joint(
+        &mut self,
+        paths: &[String],
+        [input, output]: [usize; 2],
+    ) -> Option<Linear> {
+        let device = self.gpu?;
+        let names = |path: &String| [format!("{path}.weight"), format!("{path}.bias")];
+        let there = paths.iter().map(names).all(|[weight, bias]| {
+            self.is_there(&weight, &[input, output]) && self.is_there(&bias, &[output])
+        });
+        if !there {
+            return None;
+        }
+        let outputs = paths.len() * output;
+        let mut joint = vec![0.0; input * outputs];
+        let mut biases = Vec::with_capacity(outputs);
+        for (layer, [weight, bias]) in paths.iter().map(names).enumerate() {
+            let weight = self.floats(&weight);
+            for (to, from) in joint
+                .chunks_exact_mut(outputs)
+                .zip(weight.chunks_exact(output))
+            {
+                to[layer * output..][..output].copy_from_slice(from);
+            }
+            biases.extend(self.floats(&bias));
+        }
+        let weight = Tensor::from_data(TensorData::new(joint, [input, outputs]), device);
+        Some(Linear::with(
+            weight,
+            Tensor::from_floats(biases.as_slice(), device),
+        ))
+    }
+
     /// A tensor of this shape, if it is of 8 bits.
     pub(crate) fn take_whole(&mut self, name: &str, shape: &[usize]) -> Option<Whole<'a>> {
+        if self.gpu.is_some() {
+            return None;
+        }
         let (name, weights) = self.tensors.remove_entry(name)?;
         match weights {
             Weights::Whole(whole) if whole.shape == shape => {

@@ -151,6 +151,14 @@ impl Muse {
 
     /// The exchange's part of [`Self::fuse`].
     pub fn cross(&self, batch: &Batch, Encoded { text, image }: Encoded) -> Crossed {
+        let cls = [self.text_cls.val(), self.image_cls.val()];
+        let multiplicities = [&batch.text_multiplicities, &batch.image_multiplicities];
+        let together = self
+            .cross
+            .together(cls.each_ref(), [&text, &image], multiplicities);
+        if let Some(crossed) = together {
+            return crossed;
+        }
         let with_cls = |cls: &Param<Tensor<2>>, rows: Tensor<3>| {
             let [size, _, d] = rows.dims();
             let cls = cls.val().unsqueeze::<3>().expand([size, 1, d]);
@@ -186,6 +194,9 @@ impl Muse {
             None => regions,
         };
         let regions = self.projection.forward(regions);
+        let Some(slots) = slots else {
+            return regions;
+        };
         Tensor::cat(vec![regions, absent.expand([1, REGIONS, d])], 0).select(0, slots.clone())
     }
 

@@ -12,7 +12,7 @@ use crate::batch::{Batch, Example, Picture};
 use crate::config::MuseConfig;
 use crate::file::StoredModel;
 use crate::heads::Labeller;
-use crate::layers::cpu;
+use crate::layers::{cpu, gpu};
 use crate::load::LoadError;
 use crate::model::{Muse, Predictions};
 use crate::pixels::{Pixels, prepare};
@@ -198,6 +198,7 @@ impl Tagger {
             .model
             .image
             .regions(Tensor::from_data(input, &self.device));
+        let regions = gpu::settled(regions);
         EncodedPicture(Arc::new(Picture::Encoded(Box::new(regions))))
     }
 

@@ -2,15 +2,16 @@
 import { MuseError } from "./error.js";
 import { parcel } from "./picture.js";
 import { spawn } from "./spawn.js";
+import { remember } from "./store.js";
 
 /**
- * @import { Device, DeviceChange, DeviceChoice, Fallback, ModelInfo, Muse, Progress } from "./muse.js"
+ * @import { Device, DeviceChange, DeviceChoice, Fallback, ModelInfo, Muse, Progress, Trial } from "./muse.js"
  * @import { Content } from "./picture.js"
  * @import { Sent } from "./worker.js"
  *
  * What the worker is started with, the device apart; and what it is then.
  * @typedef {{ url?: string, blob?: Blob, cache: boolean, sha256?: string, warm: boolean }} Options
- * @typedef {{ device: Device, info: ModelInfo, source: Muse["source"], fallback?: Fallback }} State
+ * @typedef {{ device: Device, info: ModelInfo, source: Muse["source"], fallback?: Fallback, trial?: Trial, untried?: string }} State
  *
  * Who is told of a change.
  * @typedef {Pick<DeviceChange, "reason" | "message">} Reason
@@ -27,6 +28,8 @@ import { spawn } from "./spawn.js";
 
 const PING = 5000; // milliseconds
 const DEAF = 24; // pings that are not heard, and the worker is given up
+const PAUSE = 1000; // milliseconds without work before another device is tried
+const PATIENCE = 120_000; // milliseconds that its start may take, and its passes
 /** @type {Map<string, Engine>} */
 const engines = new Map();
 
@@ -46,6 +49,13 @@ export const abortable = (signal, work) =>
 // What a browser itself throws on the way: the bitmap was closed, or its pixels are another origin's.
 const unusable = (/** @type {any} */ cause) =>
   cause instanceof MuseError ? cause : new MuseError("image", `the picture cannot be used: ${cause.message}`, cause);
+
+/** Stands for the users that a rival does not have. @type {User} */
+const RIVAL = { progress() {}, changed() {} };
+
+/** Whether the visitor wants little to be loaded. */
+const saves = () =>
+  /** @type {any} */ (navigator).connection?.saveData || globalThis.matchMedia?.("(prefers-reduced-data: reduce)").matches;
 
 export class Engine {
   /** @type {Set<User>} */
@@ -71,9 +81,11 @@ export class Engine {
   #call; // what the worker is at
   #count = 0;
   #unheard = 0;
-  /** @type {Queued[]} */
-  #jobs = [];
+  /** @type {(Queued | (() => void))[]} */
+  #jobs = []; // operations, and what is done between two of them
   #busy = false;
+  /** @type {Engine | undefined} */
+  #rival; // the same model on another device, while it is tried
 
   /**
    * The engine for this, which may be there already. Whoever takes it leaves it again.
@@ -101,6 +113,11 @@ export class Engine {
     return engines.get(this.#key) === this;
   }
 
+  /** Whether it stays on its device, unless that fails. */
+  get settled() {
+    return !this.state.untried;
+  }
+
   async ready() {
     if (this.#over) throw new MuseError("disposed", "the model was disposed of");
     return this.#ready ?? this.#begin("cpu");
@@ -112,6 +129,7 @@ export class Engine {
     if (this.users.size) return;
     this.#over = true;
     this.#forget();
+    this.#rival?.leave(RIVAL);
     this.#end("disposed", "the model was disposed of");
   }
 
@@ -183,20 +201,25 @@ export class Engine {
     else resolve(value);
   }
 
+  /** @param {Worker} worker */
+  #heed(worker) {
+    this.#worker = worker;
+    worker.onmessage = ({ data }) => worker === this.#worker && this.#hear(data);
+    worker.onmessageerror = () => worker === this.#worker && this.#fail("device-failed", "The worker’s answer cannot be read.");
+    worker.onerror = (event) => {
+      event.preventDefault();
+      const why = event.message ? `: ${event.message}` : "; look at its address and at the Content-Security-Policy";
+      if (worker !== this.#worker) return;
+      if (this.#started) this.#fail("device-failed", `The worker failed${why}`);
+      else this.#end("unsupported", `the worker does not start${why}`);
+    };
+  }
+
   /** @param {DeviceChoice} device @returns {Promise<void>} */
   async #start(device) {
     this.#started = false;
     try {
-      const worker = (this.#worker = spawn());
-      worker.onmessage = ({ data }) => worker === this.#worker && this.#hear(data);
-      worker.onmessageerror = () => worker === this.#worker && this.#fail("device-failed", "The worker’s answer cannot be read.");
-      worker.onerror = (event) => {
-        event.preventDefault();
-        const why = event.message ? `: ${event.message}` : "; look at its address and at the Content-Security-Policy";
-        if (worker !== this.#worker) return;
-        if (this.#started) this.#fail("device-failed", `The worker failed${why}`);
-        else this.#end("unsupported", `the worker does not start${why}`);
-      };
+      this.#heed(spawn());
       const state = await this.#send("load", { ...this.options, device });
       // What is started from memory later is not to come back into a cache that was cleared.
       this.options = { ...this.options, cache: false };
@@ -204,13 +227,70 @@ export class Engine {
       const again = this.state && this.#reason;
       this.state = { ...state, source: this.#source, fallback: this.#reason ?? state.fallback };
       this.#reason = undefined;
+      if (state.untried) this.#compete(state.untried);
       if (again) for (const { changed } of this.users) changed(again);
     } catch (/** @type {any} */ error) {
       this.#end(error.code, error.message);
       if (error.code !== "device" || device === "cpu" || !this.users.size) throw error;
       this.#reason ??= { reason: "device-failed", message: `WebGPU failed: ${error.message}` };
+      // What was found out once does not hold any more.
+      if (device === "auto" && this.options.url) await remember(this.options.url, undefined);
       return this.#start("cpu");
     }
+  }
+
+  /**
+   * Finds out on which device it is faster, in a second worker while this one has nothing to do, and goes on there. An adapter that
+   * fails is not tried again; one whose module does not arrive is, the next time.
+   *
+   * @param {string} adapter
+   */
+  async #compete(adapter) {
+    let webgpu;
+    try {
+      do await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      while (this.#busy);
+      if (this.#over || saves()) return;
+      // Nobody uses it, so that it ends where it fails.
+      const rival = (this.#rival = new Engine(`${this.#key} rival`, { ...this.options, device: "webgpu", warm: false }));
+      try {
+        await abortable(AbortSignal.timeout(PATIENCE), rival.ready());
+        webgpu = await rival.ask({ operation: "time", signal: AbortSignal.timeout(PATIENCE) }).then(({ answer }) => answer, () => {});
+      } catch (/** @type {any} */ error) {
+        if (error.code !== "device") return;
+      }
+      const cpu = (await this.ask({ operation: "time", signal: new AbortController().signal })).answer;
+      if (this.#over || this.state.device.kind !== "cpu") return;
+      const trial = { adapter, cpu, webgpu };
+      const { url, sha256 } = this.options;
+      if (url) await remember(url, sha256, trial);
+      this.state = { ...this.state, trial };
+      if (webgpu < cpu) await this.#move(rival);
+      for (const { changed } of this.users) changed({ reason: "compared", message: "" });
+    } catch {
+      // It goes on as it was.
+    } finally {
+      this.state = { ...this.state, untried: undefined };
+      this.#rival?.leave(RIVAL);
+      this.#rival = undefined;
+    }
+  }
+
+  /** Takes over another's worker, when no operation runs. @param {Engine} rival */
+  #move(rival) {
+    return new Promise((resolve) => {
+      this.#jobs.push(() => {
+        const worker = rival.#worker;
+        rival.#worker = undefined;
+        if (worker && !this.#over) {
+          this.#worker?.terminate();
+          this.#heed(worker);
+          this.state = { ...this.state, device: rival.state.device };
+        }
+        resolve(undefined);
+      });
+      this.#next();
+    });
   }
 
   /** The worker is of no more use. @param {Fallback["reason"]} reason @param {string} message */
@@ -227,6 +307,10 @@ export class Engine {
     if (this.#busy) return;
     this.#busy = true;
     for (let job; (job = this.#jobs.shift()); ) {
+      if (typeof job === "function") {
+        job();
+        continue;
+      }
       try {
         job.resolve(await this.#run(job));
       } catch (/** @type {any} */ error) {

@@ -28,7 +28,7 @@ export { MuseError };
  * @property {number} total As `loaded`, as far as it is known: a download of unknown length has what is loaded.
  *
  * @typedef {object} LoadOptions
- * @property {DeviceChoice} [device] `"auto"` by default, which takes WebGPU on a real graphics adapter, else the CPU.
+ * @property {DeviceChoice} [device] `"auto"` by default: the CPU, and WebGPU where that was found out to be faster.
  * @property {(progress: Progress) => void} [onProgress]
  * @property {AbortSignal} [signal]
  * @property {boolean} [cache] Keep the file in the Cache API, once it is loaded from the network, and take it from there; `true` by
@@ -109,9 +109,16 @@ export { MuseError };
  * @property {"no-webgpu" | "no-adapter" | "device-lost" | "device-failed"} reason
  * @property {string} message One line for people.
  *
+ * What a caption and one with a picture took together, in milliseconds; WebGPU has no time where it failed.
+ * @typedef {object} Trial
+ * @property {string} adapter The graphics adapter's name.
+ * @property {number} cpu
+ * @property {number} [webgpu]
+ *
  * @typedef {object} DeviceChange
  * @property {Device} device
- * @property {Fallback["reason"] | "asked"} reason `"asked"` after `useDevice`.
+ * @property {Fallback["reason"] | "asked" | "compared"} reason `"asked"` after `useDevice`, `"compared"` after `"auto"` has tried both:
+ *   the device may then be the same as before.
  * @property {string} message
  *
  * @typedef {{ devicechange: CustomEvent<DeviceChange> }} MuseEventMap
@@ -313,6 +320,15 @@ export class Muse extends (/** @type {new () => Listening & EventTarget} */ (Eve
     return this.#engine.state.fallback ?? null;
   }
 
+  /**
+   * What `"auto"` found out of the devices, now or when this model was first loaded here, else `null`.
+   *
+   * @returns {Trial | null}
+   */
+  get trial() {
+    return this.#engine.state.trial ?? null;
+  }
+
   #alive() {
     if (this.#disposed) throw gone();
   }
@@ -324,8 +340,8 @@ export class Muse extends (/** @type {new () => Listening & EventTarget} */ (Eve
    */
   async useDevice(device) {
     this.#alive();
-    const { options, current, state } = this.#engine;
-    const stays = known(device) === state.device.kind || (device === options.device && current);
+    const { options, current, state, settled } = this.#engine;
+    const stays = (known(device) === state.device.kind && settled) || (device === options.device && current);
     const next = (this.#wished = stays ? this.#engine : this.#take(device, options));
     try {
       await next.ready();

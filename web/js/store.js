@@ -2,12 +2,15 @@
 import { MuseError } from "./error.js";
 
 /**
+ * @import { Trial } from "./muse.js"
+ *
  * Tells how far it is.
  * @typedef {(phase: import("./muse.js").Progress["phase"], loaded: number, total: number) => void} Report
  */
 
 const NAME = "muse-web";
 const HASH = "x-muse-sha256";
+const VERSION = "of the modules"; // what is built has their hash here
 
 /**
  * No Cache API, in an insecure context, a private window or a sandboxed frame, or a full disk: it goes on without.
@@ -32,8 +35,39 @@ export async function kept(url, sha256) {
 export async function keep(url, blob, sha256) {
   const headers = /** @type {Record<string, any>} */ ({ "content-length": blob.size });
   if (sha256) headers[HASH] = sha256;
-  await attempt(async () => (await caches.open(NAME)).put(url, new Response(blob, { headers })));
+  await attempt(async () => {
+    const cache = await caches.open(NAME);
+    await cache.put(url, new Response(blob, { headers }));
+    await cache.delete(beside(url)); // it was of another file
+  });
 }
+
+/** Where that is kept which was found out about the model there. @param {string} url */
+function beside(url) {
+  const place = new URL(url);
+  place.searchParams.set(NAME, "device");
+  return place.href;
+}
+
+/** What was found out here, if it still holds. @param {string | undefined} url @param {string | undefined} sha256 @param {string} adapter */
+export async function recall(url, sha256, adapter) {
+  const kept = url && (await attempt(async () => (await caches.match(beside(url), { cacheName: NAME }))?.json()));
+  return kept && kept.version === VERSION && kept.sha256 === sha256 && kept.trial?.adapter === adapter ? /** @type {Trial} */ (kept.trial) : undefined;
+}
+
+/**
+ * Keeps it beside the model, if that is kept; without a trial it forgets what is known.
+ *
+ * @param {string} url
+ * @param {string | undefined} sha256
+ * @param {Trial} [trial]
+ */
+export const remember = (url, sha256, trial) =>
+  attempt(async () => {
+    const cache = await caches.open(NAME);
+    if (!trial) await cache.delete(beside(url));
+    else if (await cache.match(url)) await cache.put(beside(url), Response.json({ version: VERSION, sha256, trial }));
+  });
 
 /** @param {string} url */
 const forget = (url) => attempt(async () => (await caches.open(NAME)).delete(url));

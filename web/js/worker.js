@@ -1,10 +1,10 @@
 // Holds the model, and the pictures that it has seen. It is at one operation at a time, and engine.js sends the next after the
 // answer. Only two messages come between: whether it is still there, and that what it does is not wanted any more.
-import { copies, keep, kept } from "./store.js";
+import { copies, keep, kept, recall } from "./store.js";
 import { MuseError } from "./error.js";
 
 /**
- * @import { Device, DeviceChoice, Fallback, TagResult, Timings } from "./muse.js"
+ * @import { Device, DeviceChoice, Fallback, TagResult, Timings, Trial } from "./muse.js"
  * @import { Parcel } from "./picture.js"
  *
  * What the module says of a caption: the JSON of muse-core's `Tagged`, with the milliseconds of its steps.
@@ -30,8 +30,6 @@ let muse;
 let memory;
 /** @type {GPUDevice | undefined} */
 let gpu;
-/** @type {string | undefined} */
-let gpuName;
 /** @type {Device["kind"]} */
 let kind;
 /** @type {Operation | undefined} */
@@ -48,25 +46,26 @@ async function turn(operation) {
   if (operation.stopped) throw new MuseError("aborted", "it was aborted");
 }
 
-// wgpu asks for its device by itself. In this realm, which is ours, we listen in: for its name, and for its end.
+// wgpu asks for its device by itself. In this realm, which is ours, we listen in for its end.
 function listen() {
   const { requestDevice } = GPUAdapter.prototype;
   GPUAdapter.prototype.requestDevice = async function (...rest) {
     gpu = await requestDevice.apply(this, rest);
-    const { description, vendor, architecture } = this.info ?? {};
-    gpuName = description || [vendor, architecture].join(" ").trim();
     gpu.lost.then(({ message, reason }) => postMessage({ lost: message || String(reason) }));
     return gpu;
   };
 }
 
 /**
- * The device to use, and why it is not the one that was asked for.
+ * The device to use, and why it is not the one that was asked for. Of an adapter that nobody has tried yet `untried` is the name: to be
+ * soon ready "auto" begins with the CPU.
  *
  * @param {DeviceChoice} asked
- * @returns {Promise<{ kind: Device["kind"], fallback?: Fallback }>}
+ * @param {string | undefined} url
+ * @param {string | undefined} sha256
+ * @returns {Promise<{ kind: Device["kind"], name?: string, fallback?: Fallback, trial?: Trial, untried?: string }>}
  */
-async function choose(asked) {
+async function choose(asked, url, sha256) {
   if (asked === "cpu") return { kind: asked };
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }).catch(() => {});
   let message;
@@ -74,8 +73,16 @@ async function choose(asked) {
   else if (!adapter) message = "WebGPU finds no graphics adapter.";
   // Slower than our own code for the CPU.
   else if (asked === "auto" && (adapter.info ?? adapter).isFallbackAdapter) message = "WebGPU has only an adapter in software.";
-  else return listen(), { kind: "webgpu" };
-  return { kind: "cpu", fallback: { reason: navigator.gpu ? "no-adapter" : "no-webgpu", message } };
+  if (!adapter || message) return { kind: "cpu", fallback: { reason: navigator.gpu ? "no-adapter" : "no-webgpu", message: message ?? "" } };
+  const { description, vendor, architecture } = adapter.info ?? {};
+  const name = description || [vendor, architecture].join(" ").trim() || "WebGPU";
+  const trial = await recall(url, sha256, name);
+  if (asked === "auto") {
+    if (!trial) return { kind: "cpu", untried: name };
+    if ((trial.webgpu ?? Infinity) >= trial.cpu) return { kind: "cpu", trial };
+  }
+  listen();
+  return { kind: "webgpu", name, trial };
 }
 
 /** @param {Device["kind"]} kind */
@@ -149,8 +156,8 @@ function settle(numbers, sent) {
 /** @type {Record<string, (data: any, operation: Operation) => unknown>} */
 const operations = {
   async load({ url, blob, cache, sha256, device, warm }) {
-    const choice = await choose(device);
-    const { fallback } = choice;
+    const choice = await choose(device, url, sha256);
+    const { name, ...rest } = choice;
     kind = choice.kind;
     const started = start(kind);
     started.catch(() => {}); // it is awaited below, perhaps only after a long download
@@ -174,14 +181,27 @@ const operations = {
     if (!muse) throw refusal;
     report("compile", 1, 1);
     const info = JSON.parse(muse.describe());
-    // A GPU compiles its kernels at their first use, by length; the CPU only gets warm.
-    const lengths = kind === "cpu" ? [16] : [16, 32, 64].filter((length) => length <= info.maxPieces);
-    const passes = lengths.flatMap((length) => (kind === "cpu" ? [[length, true]] : [[length, false], [length, true]]));
-    for (let done = 0; warm && done <= passes.length; done++) {
-      report("prepare", done, passes.length);
-      if (passes[done]) await muse.warm(...passes[done]);
+    // A GPU compiles its kernels at their first use; the CPU only gets warm.
+    for (let done = 0; warm && done < 2; done++) {
+      report("prepare", done, 1);
+      if (!done) await muse.warm(16, true);
     }
-    return { info, fallback, device: { kind, name: gpuName || JSON.parse(muse.device).name } };
+    return { info, ...rest, device: { kind, name: name ?? JSON.parse(muse.device).name } };
+  },
+
+  /** Milliseconds for a caption and for one with a picture, after the first of each. */
+  async time() {
+    let sum = 0;
+    for (const picture of [false, true]) {
+      const took = [];
+      for (let pass = 0; pass < 4; pass++) {
+        const start = performance.now();
+        await muse.warm(32, picture);
+        if (pass) took.push(performance.now() - start);
+      }
+      sum += Math.min(...took);
+    }
+    return sum;
   },
 
   /**

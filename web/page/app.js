@@ -75,8 +75,12 @@ async function tellKept() {
   if (!cleared && page && (await Muse.cached(...source()))) put("offline", phrase("kept"));
 }
 
+const milliseconds = (time) => (time === undefined ? phrase("no-time") : `${time.toFixed(0)} ms`);
+
 function showDevice({ device: { kind, name }, reason }) {
   $("device").textContent = kind === "cpu" ? "the CPU" : `WebGPU: ${name}`;
+  const { trial } = muse;
+  put("trial", trial && device.value === "auto" ? phrase("trial", milliseconds(trial.cpu)).replace("§", milliseconds(trial.webgpu)) : "");
   notices.device = phrase(reason);
   say();
   tellKept();

@@ -37,7 +37,7 @@ pub(crate) fn build(project: &Project, build: Build, out: &Path) -> Result<()> {
     for name in ["sw.js", "manifest.json", "icon.svg", "samples"] {
         fs::rename(dist.join("page").join(name), dist.join(name))?;
     }
-    copy_scripts(root, &dist.join("muse-web"))?;
+    copy_scripts(root, &modules, &dist.join("muse-web"))?;
     if build == Build::Shipped {
         tools::minify(project, dist)?;
     }
@@ -56,7 +56,7 @@ pub(crate) fn package(project: &Project, out: &Path) -> Result<()> {
     let modules = modules(project, Build::Shipped)?;
     let new = New::beside(project, out)?;
     let (root, folder) = (&project.root, new.path());
-    copy_scripts(root, folder)?;
+    copy_scripts(root, &modules, folder)?;
     for name in ["package.json", "README.md"] {
         copy_file(&root.join("web/js").join(name), &folder.join(name))?;
     }
@@ -74,12 +74,26 @@ pub(crate) fn package(project: &Project, out: &Path) -> Result<()> {
     Ok(())
 }
 
-fn copy_scripts(root: &Path, to: &Path) -> Result<()> {
+/// How `store.js` calls the modules' version, of which nothing is known before they are built.
+const UNVERSIONED: &str = "\"of the modules\"";
+
+/// Puts the package's scripts there, which then know the version of these modules.
+fn copy_scripts(root: &Path, modules: &[(&str, PathBuf)], to: &Path) -> Result<()> {
     let from = root.join("web/js");
     for name in files(&from)?.iter().filter(|name| name.ends_with(".js")) {
         copy_file(&from.join(name), &to.join(name))?;
     }
-    Ok(())
+    let parts = modules
+        .iter()
+        .map(|(_, module)| Ok(hash(module)?[..8].to_owned()));
+    let version = parts.collect::<Result<String>>()?;
+    let store = fs::read_to_string(to.join("store.js"))?;
+    ensure!(
+        store.contains(UNVERSIONED),
+        "store.js does not have {UNVERSIONED}"
+    );
+    let versioned = store.replace(UNVERSIONED, &format!("\"{version}\""));
+    Ok(fs::write(to.join("store.js"), versioned)?)
 }
 
 /// Has TypeScript check the package's scripts and write down their types.

@@ -12,6 +12,8 @@ pub struct Multiplicities {
     counts: Tensor<2>,
     /// ln(counts) as a bias for the keys `[B, 1, 1, 1 + n]`; `None` when every row counts once.
     pub(super) key_bias: Option<Tensor<4>>,
+    /// `counts`, row-major, and what their bias would be.
+    host: [Vec<f32>; 2],
     /// The real tokens of each sample, cls not counted.
     tokens: Vec<usize>,
 }
@@ -22,16 +24,17 @@ impl Multiplicities {
         let batch = counts.len();
         let length = counts.first().map_or(0, Vec::len);
         let flat: Vec<f32> = counts.iter().flatten().copied().collect();
+        let bias: Vec<f32> = flat
+            .iter()
+            .map(|&count| if count > 0.0 { logf(count) } else { -1e9 })
+            .collect();
         let key_bias = flat.iter().any(|&count| count != 1.0).then(|| {
-            let bias: Vec<f32> = flat
-                .iter()
-                .map(|&count| if count > 0.0 { logf(count) } else { -1e9 })
-                .collect();
-            Tensor::from_data(TensorData::new(bias, [batch, 1, 1, length]), device)
+            Tensor::from_data(TensorData::new(bias.clone(), [batch, 1, 1, length]), device)
         });
         Self {
-            counts: Tensor::from_data(TensorData::new(flat, [batch, length]), device),
+            counts: Tensor::from_data(TensorData::new(flat.clone(), [batch, length]), device),
             key_bias,
+            host: [flat, bias],
             tokens: counts
                 .iter()
                 .map(|row| row.iter().skip(1).sum::<f32>() as usize)
@@ -41,11 +44,25 @@ impl Multiplicities {
 
     /// How many tokens of each sample lie below the θ-quantile of distinct scores, `[B, 1]`.
     pub(super) fn quota(&self, theta: f64) -> Tensor<2> {
-        let quota: Vec<f32> = (self.tokens.iter())
-            .map(|&tokens| quota(theta, tokens) as f32)
-            .collect();
+        let quota: Vec<f32> = self.quotas(theta).collect();
         let shape = [quota.len(), 1];
         Tensor::from_data(TensorData::new(quota, shape), &self.counts.device())
+    }
+
+    /// [`Self::quota`] on the host.
+    pub(super) fn quotas(&self, theta: f64) -> impl Iterator<Item = f32> {
+        let tokens = self.tokens.iter();
+        tokens.map(move |&tokens| quota(theta, tokens) as f32)
+    }
+
+    /// How often each row counts, row-major.
+    pub(super) fn counts(&self) -> &[f32] {
+        &self.host[0]
+    }
+
+    /// The bias for the keys, row-major.
+    pub(super) fn bias(&self) -> &[f32] {
+        &self.host[1]
     }
 
     /// The mean over all that counts, cls included: `[B, 1, d]`.

@@ -52,20 +52,7 @@ impl EntityHead {
 
     /// Emissions `[B, W, K]` from the rows of each word's first piece and of the region with the same index.
     pub(super) fn forward(&self, crossed: &Crossed, words: &Words) -> Tensor<3> {
-        let rows = |stream: &Tensor<3>, index: &Tensor<1, Int>| {
-            let d = stream.dims()[2];
-            stream
-                .clone()
-                .reshape([-1, d as i32])
-                .select(0, index.clone())
-        };
-        let pairs = Tensor::cat(
-            vec![
-                rows(&crossed.text, &words.text_rows),
-                rows(&crossed.image, &words.region_rows),
-            ],
-            1,
-        ); // [B·W, 2d]
+        let pairs = crossed.pairs(&words.text_rows, &words.region_rows); // [B·W, 2d]
         let fused = dropout::drop(&self.dropout, self.fusion.forward(pairs));
         let emissions = self.emissions.forward(fused);
         let tags = emissions.dims()[1];

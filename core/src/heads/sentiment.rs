@@ -35,9 +35,7 @@ impl SentimentHead {
 
     /// Logits `[B, classes]`.
     pub(super) fn forward(&self, crossed: &Crossed) -> Tensor<2> {
-        let cls = |stream: &Tensor<3>| stream.clone().narrow(1, 0, 1).squeeze_dim::<2>(1);
-        let pair = Tensor::cat(vec![cls(&crossed.text), cls(&crossed.image)], 1);
-        let fused = dropout::drop(&self.dropout, self.fusion.forward(pair));
+        let fused = dropout::drop(&self.dropout, self.fusion.forward(crossed.cls()));
         self.classes.forward(fused)
     }
 }

@@ -5,6 +5,7 @@ use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Tensor};
 
+use crate::layers::gpu::{self, Sequences};
 use crate::layers::linear::Linear;
 use crate::layers::{cpu, dropout, learn};
 use crate::load::Packing;
@@ -20,6 +21,9 @@ pub(crate) struct SelfAttention {
     output: Linear,
     dropout: Dropout,
     heads: usize,
+    /// Query, key and value in one, in the place of their parameters, where a model on a GPU is only asked.
+    #[module(skip)]
+    joint: Option<Linear>,
 }
 
 /// What a self-attention gives.
@@ -35,6 +39,8 @@ enum Paid {
     All(Tensor<4>),
     /// The first query's, averaged over the heads, `[B, N]`.
     First(Tensor<2>),
+    /// The first query's of each head, `[B · N, heads]`.
+    Heads(Tensor<2>),
 }
 
 impl Attended {
@@ -42,6 +48,12 @@ impl Attended {
     pub(crate) fn scores(self) -> Tensor<2> {
         match self.paid {
             Paid::First(scores) => scores,
+            Paid::Heads(paid) => {
+                let [batch, length, _] = self.rows.dims();
+                let [_, heads] = paid.dims();
+                let paid = paid.reshape([batch, length, heads]);
+                paid.mean_dim(2).squeeze_dim(2)
+            }
             Paid::All(weights) => scores(weights),
         }
     }
@@ -68,6 +80,7 @@ impl SelfAttention {
             output: linear(),
             dropout: DropoutConfig::new(dropout).init(),
             heads,
+            joint: None,
         }
     }
 
@@ -79,6 +92,11 @@ impl SelfAttention {
 
     /// See [`Linear::pack`].
     pub(crate) fn pack(&mut self, path: &str, weights: &mut Packing) {
+        let shape = self.query.shape();
+        if gpu::attends(shape[0], self.heads) {
+            let paths = ["query", "key", "value"].map(|name| format!("{path}.{name}"));
+            self.joint = weights.joint(&paths, shape);
+        }
         self.query.pack(&format!("{path}.query"), weights);
         self.key.pack(&format!("{path}.key"), weights);
         self.value.pack(&format!("{path}.value"), weights);
@@ -92,6 +110,9 @@ impl SelfAttention {
         key_bias: Option<&Tensor<4>>,
         dropout: &Dropout,
     ) -> Attended {
+        if let Some(joint) = &self.joint {
+            return self.jointly(joint, rows, key_bias, dropout);
+        }
         let query = self.query.forward(rows.clone());
         let key = self.key.forward(rows.clone());
         let value = self.value.forward(rows.clone());
@@ -108,6 +129,55 @@ impl SelfAttention {
             rows: self.output.added(attended, dropout, rows),
             paid,
         }
+    }
+
+    /// Whether query, key and value are one layer, as they are on a GPU.
+    pub(crate) fn is_joint(&self) -> bool {
+        self.joint.is_some()
+    }
+
+    /// [`Self::forward`] where query, key and value are one layer.
+    fn jointly(
+        &self,
+        joint: &Linear,
+        rows: Tensor<3>,
+        key_bias: Option<&Tensor<4>>,
+        dropout: &Dropout,
+    ) -> Attended {
+        let [batch, length, width] = rows.dims();
+        let lengths = [length, 0];
+        let projected = joint.forward(rows.clone());
+        let kernel = gpu::attention(
+            &projected,
+            key_bias,
+            self.heads,
+            Sequences { batch, lengths },
+        );
+        let (attended, paid) = match kernel {
+            Some((attended, paid)) => (attended, Paid::Heads(paid)),
+            None => {
+                let part = |nth| projected.clone().narrow(2, nth * width, width);
+                self.attend(part(0), part(1), part(2), key_bias)
+            }
+        };
+        Attended {
+            rows: self.output.added(attended, dropout, rows),
+            paid,
+        }
+    }
+
+    /// [`Self::forward`] on a GPU, of `sequences` one below the other `[1, n, d]`, with a `bias` for each key `[n]`. Also what each
+    /// head's first row pays to each `[n, heads]`.
+    pub(crate) fn together(
+        &self,
+        rows: Tensor<3>,
+        bias: &Tensor<1>,
+        sequences: Sequences,
+        dropout: &Dropout,
+    ) -> Option<(Tensor<3>, Tensor<2>)> {
+        let projected = self.joint.as_ref()?.forward(rows.clone());
+        let (attended, paid) = gpu::attention(&projected, Some(bias), self.heads, sequences)?;
+        Some((self.output.added(attended, dropout, rows), paid))
     }
 
     /// The attended rows `[B, N, d]`, and the weights.

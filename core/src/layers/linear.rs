@@ -8,14 +8,14 @@ use burn::tensor::activation::{gelu, relu};
 use burn::tensor::{Device, Tensor};
 use muse_kernels::{Activation, Floats};
 
-use crate::layers::{cpu, dropout, learn};
+use crate::layers::{cpu, dropout, gpu, learn};
 use crate::load::{Packing, Weights};
 
 /// A linear layer: rows times weights, plus a bias.
 ///
-/// Its weights are the parameters, or, where a model of 8 bits is only asked, these 8 bits. In a browser's GPU the product is a
-/// kernel of ours: without tuning at run time, which a page has no time for, burn takes one whose tiles were made for many rows,
-/// which took 93 % of a caption's time.
+/// Its weights are the parameters, or, where a model of 8 bits is only asked, these 8 bits. On a GPU the product is a kernel of
+/// ours: without tuning at run time, which a page has no time for, burn takes one whose tiles were made for many rows, which
+/// took 93 % of a caption's time.
 #[derive(Module, Debug)]
 pub struct Linear {
     weight: Param<Tensor<2>>, // [in, out]
@@ -60,19 +60,33 @@ impl Linear {
         }
     }
 
+    /// A layer with these weights, `[in, out]` and `[out]`.
+    pub(crate) fn with(weight: Tensor<2>, bias: Tensor<1>) -> Self {
+        Self {
+            weight: Param::from_tensor(weight),
+            bias: Some(Param::from_tensor(bias)),
+            packed: None,
+        }
+    }
+
     /// A layer of the same sizes whose output is 0 until it is trained.
     ///
     /// A residual branch that begins so leaves its input as it is: layers that are new do not garble what a pretrained encoder
     /// says before they have learned something (compare Zhang et al. 2019, arXiv:1901.09321).
     pub(crate) fn zero_init(&self, device: &Device) -> Self {
-        let [input, output] = self.weight.lazy_shape().dims();
+        let [input, output] = self.shape();
         let config = LinearConfig::new(input, output);
         Self::of(&config.with_initializer(Initializer::Zeros), device)
     }
 
+    /// Widths of the rows that it takes and gives.
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        self.weight.lazy_shape().dims()
+    }
+
     /// Takes its weights from a model file, if they are of 8 bits there.
     pub(crate) fn pack(&mut self, path: &str, weights: &mut Packing) {
-        let shape: [usize; 2] = self.weight.lazy_shape().dims();
+        let shape = self.shape();
         let bias = format!("{path}.bias");
         if self.bias.is_some() && !weights.has(&bias, &shape[1..]) {
             return;
@@ -92,10 +106,7 @@ impl Linear {
 
     /// `[.., in]` to `[.., out]`.
     pub fn forward<const D: usize>(&self, rows: Tensor<D>) -> Tensor<D> {
-        match &self.packed {
-            Some(packed) => cpu::product(packed, &rows, Activation::None, None),
-            None => self.product(rows),
-        }
+        self.activated(rows, Activation::None)
     }
 
     /// The `activation` of [`Self::forward`].
@@ -104,8 +115,8 @@ impl Linear {
         rows: Tensor<D>,
         activation: Activation,
     ) -> Tensor<D> {
-        if let Some(packed) = &self.packed {
-            return cpu::product(packed, &rows, activation, None);
+        if let Some(product) = self.fused(&rows, activation, None) {
+            return product;
         }
         let product = self.product(rows);
         if let Some(activated) = learn::activate(&product, activation) {
@@ -126,23 +137,32 @@ impl Linear {
         dropout: &Dropout,
         residual: Tensor<D>,
     ) -> Tensor<D> {
-        match &self.packed {
-            Some(packed) => cpu::product(packed, &rows, Activation::None, Some(&residual)),
-            None => {
-                let product = self.product(rows);
-                let drawn = dropout::drawn(dropout, &product);
-                drawn
-                    .and_then(|drawn| learn::drop_and_add(&product, drawn, &residual))
-                    .unwrap_or_else(|| residual + dropout.forward(product))
-            }
+        let fused = self.fused(&rows, Activation::None, Some(&residual));
+        if let Some(fused) = fused {
+            return fused;
         }
+        let product = self.product(rows);
+        let drawn = dropout::drawn(dropout, &product);
+        drawn
+            .and_then(|drawn| learn::drop_and_add(&product, drawn, &residual))
+            .unwrap_or_else(|| residual + dropout.forward(product))
+    }
+
+    /// By a kernel of ours, where there is one.
+    fn fused<const D: usize>(
+        &self,
+        rows: &Tensor<D>,
+        activation: Activation,
+        residual: Option<&Tensor<D>>,
+    ) -> Option<Tensor<D>> {
+        if let Some(packed) = &self.packed {
+            return Some(cpu::product(packed, rows, activation, residual));
+        }
+        let parameters = || Some((self.weight.val(), self.bias.as_ref()?.val()));
+        gpu::product(rows, self.shape(), parameters, activation, residual)
     }
 
     fn product<const D: usize>(&self, rows: Tensor<D>) -> Tensor<D> {
-        #[cfg(all(feature = "kernels", target_family = "wasm"))]
-        if let Some(product) = gpu::linear(self, &rows) {
-            return product;
-        }
         let bias = self.bias.as_ref().map(Param::val);
         if let Some(product) =
             (bias.as_ref()).and_then(|bias| learn::product(&rows, &self.weight.val(), bias))
@@ -150,85 +170,5 @@ impl Linear {
             return product;
         }
         burn::tensor::module::linear(rows, self.weight.val(), bias)
-    }
-}
-
-#[cfg(all(feature = "kernels", target_family = "wasm"))]
-mod gpu {
-    use burn::backend::wgpu::{
-        CubeDim, CubeTensor, KernelSource, SourceKernel, SourceTemplate, Wgpu, into_contiguous,
-    };
-    use burn::cubecl::ir::attributes::BufferIOAttr;
-    use burn::cubecl::prelude::{CubeCount, KernelId};
-    use burn::cubecl::server::{KernelArguments, MetadataBindingInfo};
-    use burn::tensor::{DType, Shape, Tensor};
-
-    use super::Linear;
-
-    /// Beyond so many rows burn's tiles are worth their cost.
-    const FEW: usize = 256;
-    /// Rows of a thread, columns of a thread and threads of a group, as `linear.wgsl` has them.
-    const ROWS: usize = 8;
-    const COLUMNS: usize = 4;
-    const THREADS: usize = 32;
-
-    struct Kernel;
-
-    impl KernelSource for Kernel {
-        fn source(&self) -> SourceTemplate {
-            SourceTemplate::new(include_str!("linear.wgsl"))
-        }
-
-        fn id(&self) -> KernelId {
-            KernelId::new::<Self>()
-        }
-
-        fn lang(&self) -> &'static str {
-            "wgsl"
-        }
-    }
-
-    /// `None` where the kernel does not fit.
-    pub(super) fn linear<const D: usize>(layer: &Linear, rows: &Tensor<D>) -> Option<Tensor<D>> {
-        let [input, output] = layer.weight.lazy_shape().dims();
-        let mut dims = rows.dims();
-        let count: usize = dims[..D - 1].iter().product();
-        let fits = (1..=FEW).contains(&count) && input % 4 == 0 && output % COLUMNS == 0;
-        let bias = layer.bias.as_ref().filter(|_| fits)?.val();
-        let [rows, weight, bias] = [
-            primitive(rows.clone())?,
-            primitive(layer.weight.val())?,
-            primitive(bias)?,
-        ];
-        dims[D - 1] = output;
-        let product = rows.client.empty(count * output * size_of::<f32>());
-        // Pairs of 32-bit numbers.
-        let sizes = vec![
-            count as u64 | ((input / 4) as u64) << 32,
-            (output / COLUMNS) as u64,
-        ];
-        let arguments = [&rows, &weight, &bias]
-            .into_iter()
-            .fold(KernelArguments::new(), |arguments, tensor| {
-                arguments.with_buffer_io(tensor.handle.clone().binding(), BufferIOAttr::ReadOnly)
-            })
-            .with_buffer_io(product.clone().binding(), BufferIOAttr::WriteOnly)
-            .with_info(MetadataBindingInfo::custom(sizes));
-        let groups = CubeCount::Static(
-            output.div_ceil(COLUMNS * THREADS) as u32,
-            count.div_ceil(ROWS) as u32,
-            1,
-        );
-        let kernel = SourceKernel::new(Kernel, CubeDim::new_1d(THREADS as u32));
-        rows.client.launch(Box::new(kernel), groups, arguments);
-        let (client, device) = (rows.client, rows.device);
-        let shape = Shape::from(dims);
-        let product = CubeTensor::new_contiguous(client, device, shape, product, DType::F32);
-        Some(Tensor::from_primitive::<Wgpu>(product))
-    }
-
-    fn primitive<const D: usize>(tensor: Tensor<D>) -> Option<CubeTensor> {
-        let tensor = tensor.try_into_primitive::<Wgpu>().ok()?;
-        (tensor.dtype == DType::F32 && tensor.qparams.is_none()).then(|| into_contiguous(tensor))
     }
 }

@@ -5,7 +5,7 @@ use burn::nn::Initializer;
 use burn::tensor::module::layer_norm;
 use burn::tensor::{Device, Tensor};
 
-use crate::layers::{cpu, learn};
+use crate::layers::{cpu, gpu, learn};
 
 /// Layer normalisation (Ba et al. 2016, arXiv:1607.06450) of rows of width d.
 #[derive(Module, Debug)]
@@ -30,6 +30,7 @@ impl LayerNorm {
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
         cpu::normalise(&rows, &gamma, &beta, self.epsilon)
             .or_else(|| learn::normalise(&rows, &gamma, &beta, self.epsilon))
+            .or_else(|| gpu::normalise(&rows, &gamma, &beta, self.epsilon))
             .unwrap_or_else(|| layer_norm(rows, gamma, Some(beta), self.epsilon))
     }
 }

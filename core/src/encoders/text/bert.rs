@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::layers::attention::{SelfAttention, hide_padding};
 use crate::layers::dropout;
 use crate::layers::embedding::Embedding;
+use crate::layers::gpu;
 use crate::layers::linear::Linear;
 use crate::layers::norm::LayerNorm;
 use crate::load::Packing;
@@ -268,6 +269,17 @@ impl Bert {
 
 impl Embeddings {
     fn forward(&self, pieces: Tensor<2, Int>, extra: Option<Tensor<3>>) -> Tensor<3> {
+        let tables = || {
+            let tables = [
+                &self.word_embeddings,
+                &self.position_embeddings,
+                &self.token_type_embeddings,
+            ];
+            tables.map(Embedding::weight)
+        };
+        if let Some(sum) = gpu::embed(&pieces, tables, extra.as_ref()) {
+            return self.layer_norm.forward(sum);
+        }
         let [_, length] = pieces.dims();
         let words = self.word_embeddings.forward(pieces); // [B, N, d]
         let positions = self
