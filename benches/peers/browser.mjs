@@ -14,6 +14,8 @@ const { values: options } = parseArgs({
   options: {
     npm: { type: "string" },
     onnx: { type: "string" },
+    int8: { type: "string" },
+    photo: { type: "string" },
     muse: { type: "string", default: join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "site/muse-web") },
     model: { type: "string", default: join(root, "models/muse-small.muse") },
     chromium: { type: "string", default: "/usr/bin/chromium" },
@@ -35,6 +37,8 @@ async function load(name) {
 
 // What the server gives out: whole files, and folders by their prefix.
 const files = { "/worker.js": join(here, "worker.js"), "/minilm.onnx": options.onnx, "/model.muse": options.model };
+if (options.int8) files["/int8.onnx"] = options.int8;
+if (options.photo) files["/lite0.onnx"] = options.photo;
 const folders = {
   "/ort/": join(modules, "onnxruntime-web/dist"),
   "/muse/": options.muse,
@@ -88,26 +92,32 @@ async function measure({ subjects, device, lengths, runs, first, photos }) {
     const { loaded } = await ask(workers[subject], { subject, pieces: first });
     results[subject] = { start: performance.now() - from, loaded, took: {}, first: {}, again: {} };
   }
+  const encoders = subjects.filter((subject) => subject !== "cnn");
   for (const pieces of lengths) {
     // The first pass of a length prepares it: shaders, buffers.
-    for (const subject of subjects) await ask(workers[subject], { subject, pieces });
+    for (const subject of encoders) await ask(workers[subject], { subject, pieces });
     for (let run = 0; run < runs; run++)
       // Who goes first takes turns, too.
-      for (const subject of run % 2 ? subjects : [...subjects].reverse()) {
+      for (const subject of run % 2 ? encoders : [...encoders].reverse()) {
         const { took, memory } = await ask(workers[subject], { subject, pieces });
         (results[subject].took[pieces] ??= []).push(took);
         results[subject].memory = memory;
       }
   }
-  // Only ours takes photos. The first pass compiles the image encoder.
+  // The first pass compiles the image encoder.
   await ask(workers.muse, { subject: "muse", pieces: first, photo: "first" });
   for (const pieces of lengths)
-    for (let run = 0; run < photos; run++)
+    for (let run = 0; run < photos; run++) {
+      if (workers.cnn) {
+        const { took } = await ask(workers.cnn, { subject: "cnn" });
+        (results.cnn.took.photo ??= []).push(took);
+      }
       for (const photo of ["first", "again"]) {
         const { took, memory } = await ask(workers.muse, { subject: "muse", pieces, photo });
         (results.muse[photo][pieces] ??= []).push(took);
         results.muse.pictured = memory;
       }
+    }
   return results;
 }
 
@@ -149,29 +159,37 @@ async function round(address, plan) {
 
 await new Promise((done) => server.listen(0, "localhost", done));
 const address = `http://localhost:${server.address().port}/`;
-const subjects = ["ort", "muse"];
+const both = ["ort", "muse"];
+const all = [...both, ...(options.int8 ? ["int8"] : []), ...(options.photo ? ["cnn"] : [])];
 const plans = [
-  { device: "cpu", rounds: Number(options.rounds), runs: Number(options.runs), photos: Number(options.photos) },
-  { device: "webgpu", rounds: 1, runs: Number(options["gpu-runs"]), photos: Number(options["gpu-photos"]) },
+  { device: "cpu", subjects: all, rounds: Number(options.rounds), runs: Number(options.runs), photos: Number(options.photos) },
+  { device: "webgpu", subjects: both, rounds: 1, runs: Number(options["gpu-runs"]), photos: Number(options["gpu-photos"]) },
 ];
 const { version: peer } = JSON.parse(await readFile(join(modules, "onnxruntime-web/package.json")));
-const names = { ort: `onnxruntime-web ${peer}`, muse: "muse-web" };
+const names = { ort: `onnxruntime-web ${peer}`, int8: "its int8", muse: "muse-web" };
 const lengths = [16, 32, 64];
 const lines = [];
 const own = [];
+const cnn = [];
 let browser;
 try {
-  for (const { device, rounds, runs, photos } of plans) {
-    const all = [];
+  for (const { device, subjects, rounds, runs, photos } of plans) {
+    const measured = [];
     for (let i = 0; i < rounds; i++) {
       // Who loads first takes turns: the browser itself still warms up meanwhile.
       const turn = i % 2 ? subjects.toReversed() : subjects;
       const { results, version } = await round(address, { subjects: turn, device, lengths, runs, photos, first: 32 });
       browser = version;
-      all.push(results);
+      measured.push(results);
     }
-    for (const subject of subjects) {
-      const rows = all.map((results) => results[subject]);
+    const warm = (subject, read) => median(measured.flatMap((results) => read(results[subject])));
+    if (subjects.includes("cnn")) {
+      const theirs = warm("cnn", (row) => row.took.photo);
+      const ours = warm("muse", (row) => row.first[32]) - warm("muse", (row) => row.again[32]);
+      cnn.push([device, theirs.toFixed(1), ours.toFixed(1), (ours / theirs).toFixed(2)]);
+    }
+    for (const subject of subjects.filter((subject) => subject !== "cnn")) {
+      const rows = measured.map((results) => results[subject]);
       const passes = (key) => lengths.map((n) => median(rows.flatMap((row) => row[key][n])).toFixed(1));
       const mega = (key, unit) => (median(rows.map((row) => row[key])) / unit).toFixed(0);
       lines.push([names[subject], device, ...passes("took"), mega("start", 1), mega("memory", 2 ** 20), mega("loaded", 1e6)]);
@@ -190,4 +208,8 @@ console.log(`${browser}, ${cpus().length} × ${cpus()[0].model}, ${new Date().to
 print(["", "device", "16 pieces, ms", "32, ms", "64, ms", "load to first result, ms", "wasm memory, MiB", "loaded, MB"], lines);
 console.log("\nmuse-web with a photo:\n");
 const seen = ["first seen", "again"].flatMap((when) => lengths.map((n) => `${when}, ${n} pieces, ms`));
+if (cnn.length) {
+  print(["a photo's CNN", "onnxruntime-web, ms", "muse-web, ms, with its shrinking", "ratio"], cnn);
+  console.log();
+}
 print(["device", ...seen, "wasm memory, MiB", "first visit, ms", "second visit, ms"], own);

@@ -23,22 +23,40 @@ const bytes = async (address) => {
   return new Uint8Array(await answer.arrayBuffer());
 };
 
-// Both get the same pieces: [CLS], "a" as often as needed, [SEP].
+async function peer(device, graph) {
+  const bundle = device === "webgpu" ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs";
+  const ort = await import(`/ort/${bundle}`);
+  ort.env.wasm.numThreads = 1;
+  ort.env.wasm.wasmPaths = "/ort/";
+  const session = await ort.InferenceSession.create(await bytes(graph), {
+    executionProviders: [device === "webgpu" ? "webgpu" : "wasm"],
+    graphOptimizationLevel: "all",
+  });
+  return { ort, session };
+}
+
+const encoder = (graph) => async (device) => {
+  const { ort, session } = await peer(device, graph);
+  return async (pieces) => {
+    const ids = BigInt64Array.from({ length: pieces }, (_, i) => (i === 0 ? 101n : i === pieces - 1 ? 102n : 1037n));
+    const { last_hidden_state: state } = await session.run({ input_ids: new ort.Tensor("int64", ids, [1, pieces]) });
+    const values = await state.getData();
+    if (values.length !== pieces * 384 || !values.every(Number.isFinite)) throw new Error("not a hidden state");
+  };
+};
+
+// The encoders get the same pieces: [CLS], "a" as often as needed, [SEP].
 const subjects = {
-  async ort(device) {
-    const bundle = device === "webgpu" ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs";
-    const ort = await import(`/ort/${bundle}`);
-    ort.env.wasm.numThreads = 1;
-    ort.env.wasm.wasmPaths = "/ort/";
-    const session = await ort.InferenceSession.create(await bytes("/minilm.onnx"), {
-      executionProviders: [device === "webgpu" ? "webgpu" : "wasm"],
-      graphOptimizationLevel: "all",
-    });
-    return async (pieces) => {
-      const ids = BigInt64Array.from({ length: pieces }, (_, i) => (i === 0 ? 101n : i === pieces - 1 ? 102n : 1037n));
-      const { last_hidden_state: state } = await session.run({ input_ids: new ort.Tensor("int64", ids, [1, pieces]) });
-      const values = await state.getData();
-      if (values.length !== pieces * 384 || !values.every(Number.isFinite)) throw new Error("not a hidden state");
+  ort: encoder("/minilm.onnx"),
+  int8: encoder("/int8.onnx"),
+  async cnn(device) {
+    const { ort, session } = await peer(device, "/lite0.onnx");
+    const [name] = session.inputNames;
+    const pixels = Float32Array.from({ length: 3 * 256 * 256 }, (_, i) => Math.sin(i * 1e-3));
+    return async () => {
+      const given = await session.run({ [name]: new ort.Tensor("float32", pixels, [1, 3, 256, 256]) });
+      const values = await given[session.outputNames[0]].getData();
+      if (!values.every(Number.isFinite)) throw new Error("not a map");
     };
   },
   async muse(device) {
