@@ -65,15 +65,18 @@ def ids(pieces):
     return np.array([[101] + [1037] * (pieces - 2) + [102]], np.int64)
 
 
+BLOCK = 8
+
+
 def by_turns(subjects, runs):
-    """The median of each, who goes first taking turns."""
+    """The median of each, block by block of passes, who goes first taking turns."""
     times = {name: [] for name in subjects}
-    for run in range(runs + 5):
-        for name in sorted(subjects, reverse=run % 2 == 0):
-            # ONNX Runtime's threads go on spinning for a while after a pass.
-            time.sleep(0.01)
-            times[name].append(subjects[name]())
-    return {name: statistics.median(some[5:]) for name, some in times.items()}
+    for turn in range(max(runs // BLOCK, 1)):
+        for name in sorted(subjects, reverse=turn % 2 == 0):
+            # ONNX Runtime's threads go on spinning for a while after a pass, on the cores that the next subject needs.
+            time.sleep(0.3)
+            times[name] += [subjects[name]() for _ in range(BLOCK + 2)][2:]
+    return {name: statistics.median(some) for name, some in times.items()}
 
 
 def main():
