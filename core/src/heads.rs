@@ -11,6 +11,7 @@ pub mod sentiment;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Device, ExecutionError, Tensor};
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use self::classifier::Class;
 pub use self::counters::{Counters, Scores};
-use self::entities::{Entity, EntityHead, EntityReader, Words};
+use self::entities::{Entity, EntityHead, EntityReader, Styles, Words};
 use self::sentiment::SentimentHead;
 use crate::config::MuseConfig;
 use crate::exchange::Crossed;
@@ -39,6 +40,9 @@ pub struct Names {
     pub tags: Vec<String>,
     /// The sentiment classes.
     pub classes: Vec<String>,
+    /// How the entities may be annotated.
+    #[serde(default, skip_serializing_if = "Styles::is_empty")]
+    pub styles: Styles,
 }
 
 /// The heads that a model has.
@@ -55,6 +59,10 @@ pub struct Heads {
 pub struct Labels {
     /// Tag of each word, as an index into [`Names::tags`].
     pub entities: Option<Vec<usize>>,
+    /// How they are annotated, as an index into the names of [`Names::styles`]; `None` as where nobody asks for a style.
+    pub style: Option<usize>,
+    /// Tags of types that were not looked for: an `O` may stand for any of them.
+    pub hidden: Arc<[usize]>,
     /// The classes, of those in [`Names::classifiers`].
     pub classes: Classes<classifier::Label>,
 }
@@ -68,7 +76,7 @@ pub(crate) struct Targets {
 
 /// What the heads give. B samples, W words, K tags.
 pub struct Outputs {
-    /// Emissions `[B, W, K]`; `None` without an entity head or without any word.
+    /// Emissions, and what each of the S styles adds to them, `[B, W, (1 + S)·K]`; `None` without an entity head or without any word.
     pub entities: Option<Tensor<3>>,
     /// Logits `[B, classes]` of each head that there is.
     pub classes: Classes<Tensor<2>>,
@@ -80,7 +88,7 @@ pub type Losses = Vec<(Part, Tensor<1>)>;
 /// What the heads gave, read back to the host; a row for each sample.
 #[derive(Clone, Debug, Default)]
 pub struct Logits {
-    /// Emissions, row-major `[words, K]`; empty without an entity head.
+    /// Emissions and their shifts, row-major `[words, (1 + S)·K]`; empty without an entity head.
     entities: Vec<Vec<f32>>,
     /// Of the classes.
     classes: Classes<Vec<Vec<f32>>>,
@@ -98,19 +106,19 @@ pub struct Predicted {
 impl Names {
     /// Each list, by the name of its setting.
     pub fn lists(&self) -> [(&'static str, &[String]); 2] {
-        let Self { tags, classes } = self;
+        let Self { tags, classes, .. } = self;
         [("tags", tags), ("classes", classes)]
     }
 
     /// The lists of the heads that give a class.
     pub fn classifiers(&self) -> Classes<&[String]> {
-        let Self { tags: _, classes } = self;
+        let Self { classes, .. } = self;
         [(Part::Sentiment, classes.as_slice())].into()
     }
 
     /// [`Self::classifiers`], to be filled.
     pub fn classifiers_mut(&mut self) -> Classes<&mut Vec<String>> {
-        let Self { tags: _, classes } = self;
+        let Self { classes, .. } = self;
         [(Part::Sentiment, classes)].into()
     }
 
@@ -120,8 +128,13 @@ impl Names {
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
-        let Self { tags, classes } = self;
+        let Self {
+            tags,
+            classes,
+            styles,
+        } = self;
         entities::validate_tags(tags)?;
+        styles.validate()?;
         classifier::validate_classes("classes", classes)
     }
 }
@@ -131,8 +144,9 @@ impl Heads {
     pub(crate) fn new(config: &MuseConfig, device: &Device) -> Self {
         let (d, dropout) = (config.text.width(), config.fusion_dropout);
         let (tags, classes) = (config.names.tags.len(), config.names.classes.len());
+        let styles = config.names.styles.names.len();
         Self {
-            entities: (tags > 0).then(|| EntityHead::new(tags, d, dropout, device)),
+            entities: (tags > 0).then(|| EntityHead::new(tags, styles, d, dropout, device)),
             sentiment: (classes > 0).then(|| SentimentHead::new(classes, d, dropout, device)),
         }
     }
@@ -189,6 +203,8 @@ impl Labels {
     pub fn of_window(&self, words: Range<usize>) -> Self {
         Self {
             entities: self.entities.as_ref().map(|tags| tags[words].to_vec()),
+            style: self.style,
+            hidden: Arc::clone(&self.hidden),
             classes: self.classes.clone(),
         }
     }
@@ -201,8 +217,16 @@ impl Targets {
         config: &MuseConfig,
         device: &Device,
     ) -> Self {
-        let tags: Vec<_> = labels.iter().map(|l| l.entities.as_deref()).collect();
-        let kinds = config.names.tags.len();
+        let tags = labels
+            .iter()
+            .map(|l| Some((l.entities.as_deref()?, &*l.hidden)));
+        let tags: Vec<_> = tags.collect();
+        let (kinds, styles) = (config.names.tags.len(), &config.names.styles);
+        let entities = words.and_then(|words| {
+            let targets = entities::Targets::new(&tags, words, kinds, device)?;
+            let asked: Vec<_> = labels.iter().map(|label| label.style).collect();
+            Some(targets.with_styles(&asked, styles, device))
+        });
         let classes = config.names.classifiers().into_iter();
         let classes = classes.filter_map(|(head, names)| {
             let labels: Vec<_> = labels.iter().map(|l| l.classes.get(&head)).collect();
@@ -210,7 +234,7 @@ impl Targets {
             Some((head, targets?))
         });
         Self {
-            entities: words.and_then(|words| entities::Targets::new(&tags, words, kinds, device)),
+            entities,
             classes: classes.collect(),
         }
     }
@@ -315,16 +339,22 @@ impl Labeller {
         let mut classes = names.classifiers();
         classes.retain(|_, names| !names.is_empty());
         Self {
-            entities: crf.map(|crf| EntityReader::new(crf, &mut numbers, &names.tags)),
+            entities: crf.map(|crf| EntityReader::new(crf, &mut numbers, names)),
             classes: each(classes, <[_]>::to_vec),
         }
     }
 
-    /// Tag of each word and probability of each class. `windows` are those of one caption; `rows` says where they stand in
+    /// Tag of each word, in a style, and probability of each class. `windows` are those of one caption; `rows` says where they stand in
     /// `logits`.
-    pub fn label(&self, windows: &[Window], logits: &Logits, rows: Range<usize>) -> Predicted {
+    pub fn label(
+        &self,
+        windows: &[Window],
+        logits: &Logits,
+        rows: Range<usize>,
+        style: Option<usize>,
+    ) -> Predicted {
         let tags = self.entities.as_ref().map(|reader| {
-            let emissions = reader.join(windows, &logits.entities, rows.clone());
+            let emissions = reader.join(windows, &logits.entities[rows.clone()], style);
             reader.tags(&emissions)
         });
         Predicted {
@@ -349,9 +379,10 @@ impl Labeller {
         rows: Range<usize>,
         caption: &str,
         words: &[Word],
+        style: Option<usize>,
     ) -> (Vec<String>, Vec<Entity>) {
         let found = self.entities.as_ref().map(|reader| {
-            let emissions = reader.join(windows, &logits.entities, rows);
+            let emissions = reader.join(windows, &logits.entities[rows], style);
             reader.entities(&emissions, caption, words)
         });
         found.unwrap_or_default()

@@ -12,6 +12,7 @@ use crate::batch::{Batch, Example, Picture};
 use crate::config::MuseConfig;
 use crate::file::StoredModel;
 use crate::heads::Labeller;
+use crate::heads::entities::UnknownStyle;
 use crate::layers::{cpu, gpu};
 use crate::load::LoadError;
 use crate::model::{Muse, Predictions};
@@ -91,6 +92,8 @@ pub struct Tagger {
     tokenizer: TextTokenizer,
     labeller: Labeller,
     device: Device,
+    /// In which style captions are tagged, where not in that of the model's choice.
+    style: Option<usize>,
 }
 
 impl Tagger {
@@ -143,6 +146,7 @@ impl Tagger {
             config,
             tokenizer,
             labeller,
+            style: None,
             device: device.clone(),
         }
     }
@@ -185,6 +189,17 @@ impl Tagger {
             reading.predictions.append(sound(predictions)?);
         }
         Ok(self.decode(reading))
+    }
+
+    /// From now on entities are annotated in this style, or in that of the model's choice.
+    ///
+    /// # Errors
+    ///
+    /// When the model has no such style.
+    pub fn set_style(&mut self, name: Option<&str>) -> Result<(), UnknownStyle> {
+        let styles = &self.config.names.styles;
+        self.style = name.map(|name| styles.place(Some(name))).transpose()?;
+        Ok(())
     }
 
     /// Puts a picture through the image encoder.
@@ -260,8 +275,17 @@ impl Tagger {
     ///
     /// When it has not read all windows.
     pub fn decode(&self, reading: Reading) -> Vec<Tagged> {
+        self.decode_in(reading, self.style)
+    }
+
+    /// [`Self::decode`] in a style, the place of its name among the model's; in that of the model's choice when `None`.
+    ///
+    /// # Panics
+    ///
+    /// When it has not read all windows.
+    pub fn decode_in(&self, reading: Reading, style: Option<usize>) -> Vec<Tagged> {
         assert_eq!(reading.done(), reading.windows(), "all windows are read");
-        self.answer(reading.prepared, reading.predictions)
+        self.answer(reading.prepared, reading.predictions, style)
     }
 
     fn batch(&self, examples: &[Example]) -> Batch {
@@ -300,12 +324,17 @@ impl Tagger {
         });
     }
 
-    fn answer(&self, prepared: Prepared, predictions: Predictions) -> Vec<Tagged> {
+    fn answer(
+        &self,
+        prepared: Prepared,
+        predictions: Predictions,
+        style: Option<usize>,
+    ) -> Vec<Tagged> {
         let mut at = 0;
         let answer = |caption: PreparedCaption| {
             let rows = at..at + caption.windows.len();
             at = rows.end;
-            Tagged::new(caption, &self.labeller, &predictions, rows)
+            Tagged::new(caption, &self.labeller, &predictions, rows, style)
         };
         prepared.captions.into_iter().map(answer).collect()
     }

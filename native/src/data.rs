@@ -15,6 +15,7 @@ pub mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
@@ -70,6 +71,12 @@ pub struct Source {
     /// Other names for entity types, such as `OTHER = "MISC"`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rename: BTreeMap<String, String>,
+    /// How its entities are annotated: sources of one style agree. The model learns to tell styles apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub style: Option<String>,
+    /// The types of entity that it marks, where it does not mark all: what it does not mark may still be one of the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
     /// Split words like `#NBA` into `#` and `NBA`, as Twitter-2017 has them.
     #[serde(default, skip_serializing_if = "is_false")]
     pub split_hashtags: bool,
@@ -158,10 +165,23 @@ impl Source {
 ///
 /// # Errors
 /// See [`conll::read`], [`jsonl::read`] and [`captions::read`]; and when the form cannot be told, a new name of an entity type
-/// is empty, or there is not one sample.
+/// is empty, there is not one sample, or one has a type that is not among its source's `labels`.
 pub fn read_source(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> {
     let samples = read_file(source, base)?;
     let mut samples = chosen(source, samples, &base.join(&source.path))?;
+    if let Some(labels) = &source.labels {
+        let marked: Arc<[String]> = labels.as_slice().into();
+        for sample in &mut samples {
+            check_marked(sample, labels).with_context(|| source.title())?;
+            sample.marked = Some(Arc::clone(&marked));
+        }
+    }
+    if let Some(style) = &source.style {
+        let style: Arc<str> = style.as_str().into();
+        for sample in &mut samples {
+            sample.style = Some(Arc::clone(&style));
+        }
+    }
     if source.no_text {
         for sample in &mut samples {
             sample.words.clear();
@@ -169,6 +189,22 @@ pub fn read_source(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> 
         }
     }
     Ok(samples)
+}
+
+/// Checks that a sample has no other types than its source says.
+fn check_marked(sample: &Sample, labels: &[String]) -> anyhow::Result<()> {
+    let kinds = (sample.tags.iter().flatten()).filter_map(|tag| Some(tag.split_once('-')?.1));
+    if let Some(kind) = kinds
+        .into_iter()
+        .find(|kind| !labels.iter().any(|label| label == kind))
+    {
+        bail!(
+            "sample {} has the type {kind}, but labels names only {}; add it there, or leave labels out",
+            sample.id,
+            labels.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// All samples of a source's file.

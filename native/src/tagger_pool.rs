@@ -4,6 +4,7 @@ use std::path::Path;
 use std::thread;
 
 use anyhow::Context;
+use muse_core::heads::entities::UnknownStyle;
 use muse_core::tagger::TaggerError;
 use muse_core::{Caption, Request, Tagged, Tagger};
 
@@ -50,6 +51,15 @@ impl TaggerPool {
             batch_size: batch_size.unwrap_or(chosen.batch_size),
             workers: Workers::new(chosen.workers)?,
         })
+    }
+
+    /// From now on entities are annotated in this style; see [`Tagger::set_style`].
+    ///
+    /// # Errors
+    ///
+    /// When the model has no such style.
+    pub fn set_style(&mut self, name: Option<&str>) -> Result<(), UnknownStyle> {
+        self.tagger.set_style(name)
     }
 
     /// The model.

@@ -126,6 +126,26 @@ pub fn tiny_model() -> ModelFile {
     }
 }
 
+/// [`tiny_model`] with two styles: in the second there are no entities.
+pub fn tiny_model_of_styles() -> ModelFile {
+    let mut file = tiny_model();
+    file.config.names.styles.names = ["first", "second"].map(String::from).into();
+    let device = Device::flex();
+    let model = Muse::new(&file.config, &device).expect("the tiny configuration");
+    for (name, tensor) in state_dict(&model) {
+        if name.starts_with("entities.emissions.") {
+            file.state.insert(name, tensor);
+        }
+    }
+    set(&mut file.state, "entities.emissions.weight", |_| 0.0);
+    // The emissions of all tags, and what each style adds to them; `O` is the first tag.
+    let outside = 2 * TAGS.len();
+    set(&mut file.state, "entities.emissions.bias", |at| {
+        f32::from(u8::from(at == outside)) * 1e3
+    });
+    file
+}
+
 /// Leaves the answer to the CRF's scores, which follow O and the two types in their order.
 fn rig(state: &mut StateDict) {
     const SURE: f32 = 8.0;

@@ -49,6 +49,7 @@ export { MuseError };
  * @typedef {object} TagOptions
  * @property {AbortSignal} [signal] Ends the wait at once with code `"aborted"`, and the work at its next step.
  * @property {boolean} [exchange] Tell what the exchange did; `true` by default.
+ * @property {string} [style] One of the model's annotation styles; `info.style` by default.
  * @property {(progress: { done: number, total: number }) => void} [onProgress] How far it is: `tag` counts the parts that a long
  *   caption is cut into, `tagBatch` captions.
  *
@@ -98,6 +99,8 @@ export { MuseError };
  * @typedef {object} ModelInfo
  * @property {string[]} tags
  * @property {string[]} classes
+ * @property {string[]} styles How entities may be annotated; none where there is but one way.
+ * @property {string | null} style The one that answers where none is asked for.
  * @property {number} maxPieces
  * @property {number} layers
  * @property {[first: number, last: number]} exchangeLayers
@@ -397,8 +400,8 @@ export class Muse extends (/** @type {new () => Listening & EventTarget} */ (Eve
    * @param {TagItem & TagOptions} given
    */
   async tag(given) {
-    const { signal, exchange = true, onProgress } = checked(given, "what is tagged is");
-    return (await this.#tag([item(given)], signal, exchange, onProgress))[0];
+    const { onProgress, ...options } = checked(given, "what is tagged is");
+    return (await this.#tag([item(given)], options, onProgress))[0];
   }
 
   /**
@@ -408,13 +411,13 @@ export class Muse extends (/** @type {new () => Listening & EventTarget} */ (Eve
    * @param {TagOptions} [options]
    */
   async tagBatch(items, options) {
-    const { signal, exchange = true, onProgress } = checked(options);
+    const { onProgress, ...rest } = checked(options);
     if (typeof items !== "object" || typeof items?.[Symbol.iterator] !== "function") throw wrong("a batch is an array, or another iterable");
     const list = Array.from(items, item);
     /** @type {TagResult[]} */
     const results = [];
     for (let at = 0; at < list.length; at += BATCH) {
-      for (const result of await this.#tag(list.slice(at, at + BATCH), signal, exchange)) results.push(result);
+      for (const result of await this.#tag(list.slice(at, at + BATCH), rest)) results.push(result);
       onProgress?.({ done: results.length, total: list.length });
     }
     return results;
@@ -443,24 +446,31 @@ export class Muse extends (/** @type {new () => Listening & EventTarget} */ (Eve
 
   /**
    * @param {TagItem[]} items
-   * @param {AbortSignal | undefined} signal
-   * @param {boolean} exchange
+   * @param {TagOptions} options
    * @param {TagOptions["onProgress"]} [onProgress]
    */
-  #tag(items, signal, exchange, onProgress) {
+  #tag(items, { signal, exchange = true, style }, onProgress) {
     /** @type {Job["told"]} */
     const told = onProgress && (([done, total]) => onProgress({ done, total }));
-    return this.#run(signal, (signal) => this.#work(items, signal, exchange, told));
+    return this.#run(signal, (signal) => this.#work(items, signal, { exchange: !!exchange, style: this.#place(style) }, told));
+  }
+
+  /** The place of a style among the model's. @param {string} [style] */
+  #place(style) {
+    if (style === undefined) return;
+    const { styles } = this.info;
+    if (styles.includes(style)) return styles.indexOf(style);
+    throw wrong(`the model has no style ${JSON.stringify(style)}; ${styles.length ? `its styles are ${styles.join(", ")}` : "it has none"}`);
   }
 
   /**
    * @param {TagItem[]} items
    * @param {AbortSignal} signal
-   * @param {boolean} exchange
+   * @param {{ exchange: boolean, style?: number }} wishes
    * @param {Job["told"]} told
    * @returns {Promise<TagResult[]>}
    */
-  async #work(items, signal, exchange, told) {
+  async #work(items, signal, wishes, told) {
     const called = performance.now();
     const engine = this.#engine;
     const captions = items.map(({ caption }) => caption);
@@ -486,7 +496,7 @@ export class Muse extends (/** @type {new () => Listening & EventTarget} */ (Eve
       for (;;) {
         const queued = performance.now();
         const { answer, sent } = await engine.ask({
-          operation: "tag", data: { captions, numbers, exchange: !!exchange }, pictures, signal, told,
+          operation: "tag", data: { captions, numbers, ...wishes }, pictures, signal, told,
         });
         if (answer.missing) {
           await abortable(signal, capturing(({ id }) => answer.missing.includes(id)));

@@ -207,15 +207,15 @@ const operations = {
   /**
    * `numbers` are those of the captions' pictures, or null. One that is neither here nor in `pictures` is named as missing.
    *
-   * @param {{ captions: string[], numbers: (number | null)[], pictures: Sent[], exchange: boolean }} message
+   * @param {{ captions: string[], numbers: (number | null)[], pictures: Sent[], exchange: boolean, style?: number }} message
    * @param {Operation} operation
    */
-  async tag({ captions, numbers, pictures, exchange }, operation) {
+  async tag({ captions, numbers, pictures, exchange, style }, operation) {
     const sent = new Map(pictures.map((picture) => [/** @type {number | null} */ (picture.number), picture]));
     const missing = numbers.filter((number) => number !== null && !held.has(number) && !sent.has(number));
     /** @type {Record<number, number>} */
     const took = {};
-    const job = muse.job(exchange);
+    const job = muse.job(exchange, style);
     let answers;
     try {
       if (missing.length) return { missing };

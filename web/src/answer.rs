@@ -8,8 +8,10 @@ use serde::Serialize;
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Description {
-    #[serde(flatten)]
-    names: Names,
+    tags: Vec<String>,
+    classes: Vec<String>,
+    styles: Vec<String>,
+    style: Option<String>,
     max_pieces: usize,
     layers: usize,
     exchange_layers: [usize; 2],
@@ -20,8 +22,16 @@ pub(crate) struct Description {
 
 impl Description {
     pub(crate) fn new(config: &MuseConfig, weights: usize) -> Self {
+        let Names {
+            tags,
+            classes,
+            styles,
+        } = config.names.clone();
         Self {
-            names: config.names.clone(),
+            tags,
+            classes,
+            style: styles.default.or_else(|| styles.names.first().cloned()),
+            styles: styles.names,
             max_pieces: config.max_pieces,
             layers: config.exchange.layers,
             exchange_layers: [config.exchange.first_layer, config.exchange.last_layer],

@@ -100,13 +100,14 @@ impl Muse {
         Ok(())
     }
 
-    /// An empty job. `exchange` asks what the exchange did.
-    pub fn job(&self, exchange: bool) -> Job {
+    /// An empty job. `exchange` asks what the exchange did; `style` is the place of one among the model's, for its own choice none.
+    pub fn job(&self, exchange: bool, style: Option<usize>) -> Job {
         Job {
             tagger: Rc::clone(&self.tagger),
             captions: Vec::new(),
             pictures: Vec::new(),
             exchange,
+            style,
             reading: None,
             timings: Timings::default(),
         }
@@ -161,6 +162,7 @@ pub struct Job {
     captions: Vec<String>,
     pictures: Vec<Option<Rc<RefCell<Look>>>>,
     exchange: bool,
+    style: Option<usize>,
     reading: Option<Reading>,
     timings: Timings,
 }
@@ -257,7 +259,7 @@ impl Job {
                 &"the captions were not read to the end",
             ));
         };
-        let tagged = self.tagger.decode(reading);
+        let tagged = self.tagger.decode_in(reading, self.style);
         self.timings.decode = now() - began;
         Ok(answer::json(&answer::answers(
             &self.captions,

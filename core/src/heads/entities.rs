@@ -3,8 +3,7 @@
 
 pub mod crf;
 mod score;
-
-use std::ops::Range;
+pub mod style;
 
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig};
@@ -13,6 +12,8 @@ use serde::Serialize;
 
 use self::crf::{Crf, Decoder};
 pub use self::score::{EntityCounter, EntityScores, Span, spans};
+pub use self::style::{Styles, UnknownStyle};
+use super::Names;
 use super::json::probability;
 use crate::exchange::Crossed;
 use crate::layers::dropout;
@@ -23,23 +24,31 @@ use crate::text::splitter::Word;
 use crate::text::tokenizer::{EncodedText, Window};
 use crate::validate::ConfigError;
 
+/// The tag `O`, which [`validate_tags`] has be the first.
+const OUTSIDE: usize = 0;
+
 /// Fused rows of the words → emissions → CRF.
 #[derive(Module, Debug)]
 pub struct EntityHead {
     fusion: Linear,
     dropout: Dropout,
+    /// To `[(1 + S)·K]`: the emissions of K tags, then what each of S styles adds to them.
     emissions: Linear,
     /// The CRF over the words.
     pub crf: Crf,
 }
 
 impl EntityHead {
-    /// A head of `tags` tags on streams of width `d`, randomly initialised.
-    pub(super) fn new(tags: usize, d: usize, dropout: f64, device: &Device) -> Self {
+    /// A head of `tags` tags in so many `styles` on streams of width `d`, randomly initialised; at first all styles are alike.
+    pub(super) fn new(tags: usize, styles: usize, d: usize, dropout: f64, device: &Device) -> Self {
+        let emissions = Linear::new(d, (1 + styles) * tags, device);
         Self {
             fusion: Linear::new(2 * d, d, device),
             dropout: DropoutConfig::new(dropout).init(),
-            emissions: Linear::new(d, tags, device),
+            emissions: match styles {
+                0 => emissions,
+                _ => emissions.zero_init_from(tags, device),
+            },
             crf: Crf::new(tags, device),
         }
     }
@@ -50,20 +59,24 @@ impl EntityHead {
         self.emissions.pack(&format!("{path}.emissions"), weights);
     }
 
-    /// Emissions `[B, W, K]` from the rows of each word's first piece and of the region with the same index.
+    /// Emissions and shifts `[B, W, (1 + S)·K]` from the rows of each word's first piece and of the region with the same index.
     pub(super) fn forward(&self, crossed: &Crossed, words: &Words) -> Tensor<3> {
         let pairs = crossed.pairs(&words.text_rows, &words.region_rows); // [B·W, 2d]
         let fused = dropout::drop(&self.dropout, self.fusion.forward(pairs));
         let emissions = self.emissions.forward(fused);
-        let tags = emissions.dims()[1];
+        let outputs = emissions.dims()[1];
         let [size, width] = words.mask.dims();
-        emissions.reshape([size, width, tags])
+        emissions.reshape([size, width, outputs])
     }
 
     /// CRF negative log-likelihood of a sentence, `[1]`, on average over those that have tags.
     pub(super) fn loss(&self, emissions: Tensor<3>, targets: &Targets, words: &Words) -> Tensor<1> {
         let (tags, mask) = (targets.tags.clone(), words.mask.clone());
-        let likelihood = self.crf.log_likelihood(emissions, tags, mask);
+        let emissions = targets.shifted(emissions);
+        let likelihood = match targets.partial {
+            false => self.crf.log_likelihood(emissions, tags, mask),
+            true => self.crf.marginal_log_likelihood(emissions, tags, mask),
+        };
         (likelihood * targets.labelled.clone()).sum().neg() / targets.count as f32
     }
 }
@@ -119,8 +132,12 @@ impl Words {
 /// The tags of a batch, on the device.
 #[derive(Clone, Debug)]
 pub(super) struct Targets {
-    /// `[B, W, K]`, one-hot; all 0 where there is no word, or no label.
+    /// `[B, W, K]`, 1 at each tag that the word may have; all 0 where there is no word, or no label.
     tags: Tensor<3>,
+    /// Whether some word may have several.
+    partial: bool,
+    /// `[B, 1, 1 + S, 1]`: 1 for the emissions, and for the shift of the sample's style; `None` without styles.
+    styles: Option<Tensor<4>>,
     /// `[B]`: 1 where the sample has tags.
     labelled: Tensor<1>,
     /// How many samples have.
@@ -128,36 +145,78 @@ pub(super) struct Targets {
 }
 
 impl Targets {
-    /// Of each sample's tags, as numbers below `kinds`; `None` when no sample has any.
+    /// Of each sample's tags, as numbers below `kinds`, and those that its `O` may stand for; `None` when no sample has any.
     pub(super) fn new(
-        labels: &[Option<&[usize]>],
+        labels: &[Option<(&[usize], &[usize])>],
         words: &Words,
         kinds: usize,
         device: &Device,
     ) -> Option<Self> {
         let [size, width] = words.mask.dims();
-        let mut one_hot = vec![0f32; size * width * kinds];
+        let mut allowed = vec![0f32; size * width * kinds];
         let mut labelled = vec![0f32; size];
-        for (row, tags) in labels.iter().enumerate() {
-            for (word, &tag) in tags.iter().copied().flatten().enumerate() {
+        let mut partial = false;
+        for (row, label) in labels.iter().enumerate() {
+            let Some((tags, hidden)) = label else {
+                continue;
+            };
+            for (word, &tag) in tags.iter().enumerate() {
                 labelled[row] = 1.0; // without a word there is nothing to learn
-                one_hot[(row * width + word) * kinds + tag] = 1.0;
+                let own = &mut allowed[(row * width + word) * kinds..][..kinds];
+                own[tag] = 1.0;
+                if tag == OUTSIDE {
+                    hidden.iter().for_each(|&tag| own[tag] = 1.0);
+                    partial |= !hidden.is_empty();
+                }
             }
         }
         let count = labelled.iter().filter(|&&labelled| labelled > 0.0).count();
         (count > 0).then(|| Self {
-            tags: Tensor::from_data(TensorData::new(one_hot, [size, width, kinds]), device),
+            tags: Tensor::from_data(TensorData::new(allowed, [size, width, kinds]), device),
+            partial,
+            styles: None,
             labelled: Tensor::from_data(labelled.as_slice(), device),
             count,
         })
     }
+
+    /// In the style of each sample, or else in that which answers where none is asked for.
+    pub(super) fn with_styles(
+        mut self,
+        asked: &[Option<usize>],
+        styles: &Styles,
+        device: &Device,
+    ) -> Self {
+        let count = styles.names.len();
+        if count > 0 {
+            let usual = styles.place(None).unwrap_or_default();
+            let mut counts = vec![0f32; asked.len() * (1 + count)];
+            for (counts, asked) in counts.chunks_exact_mut(1 + count).zip(asked) {
+                counts[0] = 1.0;
+                counts[1 + asked.unwrap_or(usual)] = 1.0;
+            }
+            let counts = TensorData::new(counts, [asked.len(), 1, 1 + count, 1]);
+            self.styles = Some(Tensor::from_data(counts, device));
+        }
+        self
+    }
+
+    /// Of emissions and shifts `[B, W, (1 + S)·K]` the emissions in each sample's style `[B, W, K]`.
+    fn shifted(&self, emissions: Tensor<3>) -> Tensor<3> {
+        let Some(styles) = &self.styles else {
+            return emissions;
+        };
+        let ([size, words, outputs], count) = (emissions.dims(), styles.dims()[2]);
+        let parts = emissions.reshape([size, words, count, outputs / count]);
+        (parts * styles.clone()).sum_dim(2).squeeze_dim::<3>(2)
+    }
 }
 
-/// Of emissions `[B, W, K]` those of each sample's own words, row-major `[words, K]`.
+/// Of emissions and shifts `[B, W, (1 + S)·K]` those of each sample's own words, row-major.
 pub(super) fn of_words(emissions: &Host, words: &Words) -> Vec<Vec<f32>> {
-    let tags = emissions.shape[2];
+    let outputs = emissions.shape[2];
     (emissions.rows().zip(&words.counts))
-        .map(|(row, count)| row[..count * tags].to_vec())
+        .map(|(row, count)| row[..count * outputs].to_vec())
         .collect()
 }
 
@@ -187,6 +246,7 @@ pub struct Entity {
 pub(super) struct EntityReader {
     decoder: Decoder,
     tags: Vec<String>,
+    styles: Styles,
 }
 
 impl EntityReader {
@@ -200,27 +260,37 @@ impl EntityReader {
         ]
     }
 
-    pub(super) fn new(tickets: [Ticket; 3], numbers: &mut Numbers, tags: &[String]) -> Self {
+    pub(super) fn new(tickets: [Ticket; 3], numbers: &mut Numbers, names: &Names) -> Self {
         let [start, end, transitions] = tickets.map(|ticket| numbers.take(ticket).data);
         Self {
-            decoder: Decoder::new(&start, &end, &transitions).forbid_illegal(tags),
-            tags: tags.to_vec(),
+            decoder: Decoder::new(&start, &end, &transitions).forbid_illegal(&names.tags),
+            tags: names.tags.clone(),
+            styles: names.styles.clone(),
         }
     }
 
-    /// Emissions of a caption's words, row-major `[words, K]`, each from the window that decides it.
+    /// Emissions of a caption's words in a style, row-major `[words, K]`, each from the window that decides it. A style is a place in
+    /// the list of styles.
     pub(super) fn join(
         &self,
         windows: &[Window],
         emissions: &[Vec<f32>],
-        rows: Range<usize>,
+        style: Option<usize>,
     ) -> Vec<f32> {
-        let kinds = self.tags.len();
+        let (kinds, styles) = (self.tags.len(), self.styles.names.len());
+        let style = style.unwrap_or_else(|| self.styles.place(None).unwrap_or_default());
+        let outputs = (1 + styles) * kinds;
         let mut joined = Vec::new();
-        for (window, values) in windows.iter().zip(&emissions[rows]) {
+        for (window, values) in windows.iter().zip(emissions) {
             let first = window.keep.start - window.words.start;
             let last = window.keep.end - window.words.start;
-            joined.extend_from_slice(&values[first * kinds..last * kinds]);
+            for word in values[first * outputs..last * outputs].chunks_exact(outputs) {
+                let (own, shifts) = word.split_at(kinds);
+                match shifts.chunks_exact(kinds).nth(style) {
+                    Some(shift) => joined.extend(own.iter().zip(shift).map(|(a, b)| a + b)),
+                    None => joined.extend_from_slice(own),
+                }
+            }
         }
         joined
     }

@@ -84,6 +84,19 @@ impl Linear {
         self.weight.lazy_shape().dims()
     }
 
+    /// The same layer whose outputs from the `first` on are 0 until they are trained.
+    pub(crate) fn zero_init_from(mut self, first: usize, device: &Device) -> Self {
+        let [input, output] = self.weight.lazy_shape().dims();
+        let zeros = Tensor::zeros([input, output - first], device);
+        let own = self.weight.val().narrow(1, 0, first);
+        self.weight = Param::from_tensor(Tensor::cat(vec![own, zeros], 1));
+        self.bias = self.bias.map(|bias| {
+            let zeros = Tensor::zeros([output - first], device);
+            Param::from_tensor(Tensor::cat(vec![bias.val().narrow(0, 0, first), zeros], 0))
+        });
+        self
+    }
+
     /// Takes its weights from a model file, if they are of 8 bits there.
     pub(crate) fn pack(&mut self, path: &str, weights: &mut Packing) {
         let shape = self.shape();

@@ -39,11 +39,12 @@ impl Tagged {
         labeller: &Labeller,
         predictions: &Predictions,
         rows: Range<usize>,
+        style: Option<usize>,
     ) -> Self {
         let (words, windows) = (caption.words, caption.windows);
         let (logits, trace) = (&predictions.logits, predictions.trace.get(rows.clone()));
         let (tags, entities) =
-            labeller.entities(&windows, logits, rows.clone(), &caption.text, &words);
+            labeller.entities(&windows, logits, rows.clone(), &caption.text, &words, style);
         let mut classes = labeller.classes(logits, rows);
         let something = caption.pictured || !words.is_empty();
         Self {

@@ -35,6 +35,9 @@ pub(super) struct TagArgs {
     /// Hide entities whose confidence is lower
     #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = within(0.0_f32..=1.0))]
     threshold: f32,
+    /// Annotate entities in this style; `muse info` lists the model's
+    #[arg(long, value_name = "NAME")]
+    style: Option<String>,
     /// Print JSON
     #[arg(long, conflicts_with_all = ["jsonl", "conll", "input"])]
     json: bool,
@@ -86,6 +89,7 @@ impl TagArgs {
             model: self.model,
             device: self.device,
             threshold: self.threshold,
+            style: self.style,
             source,
             format,
         })

@@ -52,6 +52,9 @@ pub struct Options {
     /// Seed of the random pictures
     #[arg(long, default_value_t = 0, requires = "random_images")]
     pub seed: u64,
+    /// Annotate entities in this style; `muse info` lists the model's
+    #[arg(long, value_name = "NAME", conflicts_with = "decoders")]
+    pub style: Option<String>,
     /// Join the words by single spaces, split them anew, and score character spans
     #[arg(long)]
     pub resplit: bool,
@@ -105,7 +108,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     if let Some(from) = &options.random_images {
         shuffle_in(&mut sets, &pictures_of(from)?, options.seed);
     }
-    let pool = TaggerPool::load(&options.model, options.device, options.batch_size)?;
+    let mut pool = TaggerPool::load(&options.model, options.device, options.batch_size)?;
+    pool.set_style(options.style.as_deref())?;
     let config = pool.tagger().config();
     warn_of_strangers(config, &sets);
 

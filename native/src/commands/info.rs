@@ -305,6 +305,15 @@ fn write_shape(out: &mut impl Write, config: &MuseConfig) -> io::Result<()> {
     for (setting, names) in config.names.lists() {
         writeln!(out, "{setting:<10} {}", listed(names))?;
     }
+    let styles = &config.names.styles;
+    if let Some(first) = styles.names.first() {
+        let default = plain(styles.default.as_ref().unwrap_or(first));
+        writeln!(
+            out,
+            "styles     {}; without --style {default}",
+            listed(&styles.names)
+        )?;
+    }
     Ok(())
 }
 

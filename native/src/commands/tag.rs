@@ -28,6 +28,8 @@ pub struct Options {
     pub device: DeviceChoice,
     /// Entities of a lower confidence are hidden.
     pub threshold: f32,
+    /// How entities are annotated; by the model's choice when `None`.
+    pub style: Option<String>,
     /// What is tagged.
     pub source: Source,
     /// How the answer is printed.
@@ -99,7 +101,8 @@ fn tag_one(options: &Options, caption: Option<&str>, image: Option<&Path>) -> an
             .map_err(|_| anyhow!("the picture's decoder failed"));
         (pool, picture)
     });
-    let (pool, picture) = (pool?, picture??);
+    let (mut pool, picture) = (pool?, picture??);
+    pool.set_style(options.style.as_deref())?;
     let tagger = pool.tagger();
     let request = Request {
         caption: request_caption,
@@ -198,11 +201,9 @@ fn tag_stream(
     input: Option<&Path>,
     batch_size: Option<usize>,
 ) -> anyhow::Result<()> {
-    let pool = Arc::new(TaggerPool::load(
-        &options.model,
-        options.device,
-        batch_size,
-    )?);
+    let mut pool = TaggerPool::load(&options.model, options.device, batch_size)?;
+    pool.set_style(options.style.as_deref())?;
+    let pool = Arc::new(pool);
     if options.format == Format::Conll {
         ensure_tags(pool.tagger(), options)?;
     }

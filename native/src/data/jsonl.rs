@@ -93,6 +93,8 @@ fn parse(number: usize, line: &str, folder: &Path, options: Options) -> anyhow::
         words,
         tags,
         classes,
+        style: None,
+        marked: None,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use muse_core::heads::{Classes, Names};
 use muse_core::objective::Part;
@@ -33,11 +34,15 @@ pub struct Sample {
     pub image: Option<PathBuf>,
     /// A BIO tag for each word, when the file marks entities.
     pub tags: Option<Vec<String>>,
+    /// How its entities are annotated, where that is told apart.
+    pub style: Option<Arc<str>>,
+    /// The types of entity that the file marks, if not all: `O` may stand for any other.
+    pub marked: Option<Arc<[String]>>,
     /// The classes that the file has.
     pub classes: Classes<Given>,
 }
 
-/// The `known` names, and those of the samples where there are none.
+/// The `known` names, and those of the samples where there are none; styles in the order in which they occur.
 pub fn names_of<'a>(known: Names, samples: impl Iterator<Item = &'a Sample> + Clone) -> Names {
     let mut names = known;
     if names.tags.is_empty() {
@@ -46,6 +51,14 @@ pub fn names_of<'a>(known: Names, samples: impl Iterator<Item = &'a Sample> + Cl
     for (head, classes) in names.classifiers_mut() {
         if classes.is_empty() {
             *classes = classes_of(samples.clone(), head);
+        }
+    }
+    let styles = &mut names.styles.names;
+    if styles.is_empty() {
+        for style in samples.filter_map(|sample| sample.style.as_deref()) {
+            if !styles.iter().any(|known| known == style) {
+                styles.push(style.to_owned());
+            }
         }
     }
     names

@@ -171,3 +171,20 @@ fn titles_tell_sets_of_one_name_apart() {
     }
     assert_eq!(source("path = 'a/b.txt'\nname = 'c'").title(), "c");
 }
+
+#[test]
+fn a_source_says_which_types_it_marks() {
+    let folder = folder();
+    let read = |labels: &str| {
+        let text = format!("path = 'set/train.txt'\nlabels = {labels}");
+        read_source(&source(&text), folder.path())
+    };
+    let samples = read("['OTHER', 'PER']").unwrap();
+    let marked = samples[0].marked.as_deref().unwrap();
+    assert_eq!(marked, ["OTHER", "PER"]);
+    let error = format!("{:#}", read("['PER']").unwrap_err());
+    assert!(
+        error.contains("sample 1 has the type OTHER, but labels names only PER"),
+        "{error}"
+    );
+}

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use muse_core::config::MuseConfig;
 use muse_core::heads::classifier::Label;
 use muse_core::heads::{Classes, Labels};
@@ -62,6 +63,17 @@ impl Samples {
             train: read(&config.data.train)?,
             valid: read(&config.data.valid)?,
         };
+        let partly = config
+            .data
+            .valid
+            .iter()
+            .find(|source| source.labels.is_some());
+        if let Some(source) = partly {
+            bail!(
+                "the validation source {} has labels: what it does not mark cannot be scored; leave labels out, or the source",
+                source.title()
+            );
+        }
         check_labels(samples.training().into_iter(), &config.train.weights)?;
         Ok(samples)
     }
@@ -167,6 +179,8 @@ impl<'a> Preparation<'a> {
             windows,
             labels: Labels {
                 entities: self.tags(&sample)?,
+                style: self.style(&sample)?,
+                hidden: self.hidden(&sample)?,
                 classes: self.classes(&sample)?,
             },
             image: sample.image,
@@ -191,6 +205,36 @@ impl<'a> Preparation<'a> {
                 .collect()
         });
         numbers.transpose()
+    }
+
+    /// A model that tells no styles apart ignores them.
+    fn style(&self, sample: &Sample) -> anyhow::Result<Option<usize>> {
+        let styles = &self.config.names.styles.names;
+        let style = sample.style.as_deref().filter(|_| !styles.is_empty());
+        style
+            .map(|style| self.known(styles, style, "style", sample))
+            .transpose()
+    }
+
+    /// The tags of types that the sample's source does not mark.
+    fn hidden(&self, sample: &Sample) -> anyhow::Result<Arc<[usize]>> {
+        let Some(marked) = &sample.marked else {
+            return Ok(Arc::default());
+        };
+        let kinds = self.config.names.tags.iter().map(|tag| tag.split_once('-'));
+        let kinds: Vec<Option<&str>> = kinds.map(|parts| Some(parts?.1)).collect();
+        for label in marked.iter().filter(|_| !kinds.is_empty()) {
+            ensure!(
+                kinds.contains(&Some(label)),
+                "{}: labels names the type {label:?}, which is not one that the model knows; take it out, or rename it",
+                self.title
+            );
+        }
+        let hidden = kinds.iter().enumerate().filter_map(|(tag, kind)| {
+            let kind = (*kind)?;
+            (!marked.iter().any(|label| label == kind)).then_some(tag)
+        });
+        Ok(hidden.collect())
     }
 
     /// As [`Self::tags`].

@@ -268,7 +268,8 @@ impl Epochs {
                 first.insert(row, post);
                 row = rows.end;
                 let answer = &mut answers[post];
-                answer.heads = labeller.label(windows, &evaluated.predictions.logits, rows);
+                let style = self.posts[post].labels.style;
+                answer.heads = labeller.label(windows, &evaluated.predictions.logits, rows, style);
             }
             for (row, nats, tokens) in evaluated.decoders.captions {
                 answers[first[&row]].caption = Some((nats, tokens));

@@ -104,6 +104,17 @@ impl Start {
             ));
         }
         tags.extend(new);
+        let styles = &mut file.config.names.styles;
+        let before = Sizes {
+            tags: known,
+            styles: styles.names.len(),
+        };
+        for style in wanted.styles.names.drain(..) {
+            if !styles.names.contains(&style) {
+                styles.names.push(style);
+            }
+        }
+        styles.default = wanted.styles.default.take().or(styles.default.take());
         for (head, classes) in file.config.names.classifiers_mut() {
             let wanted = wanted.classifiers()[&head];
             if !wanted.iter().all(|class| classes.contains(class)) {
@@ -129,8 +140,12 @@ impl Start {
             None => None,
         };
         let fresh = Muse::new(&file.config, device)?;
-        if known > 0 && known < file.config.names.tags.len() {
-            grow(&fresh, &mut file.state, known);
+        let after = Sizes {
+            tags: file.config.names.tags.len(),
+            styles: file.config.names.styles.names.len(),
+        };
+        if known > 0 && before != after {
+            grow(&fresh, &mut file.state, before, after);
         }
         Ok(Self {
             muse: over(fresh, file.state)?,
@@ -148,24 +163,43 @@ fn over<M: burn::module::Module>(fresh: M, state: StateDict) -> anyhow::Result<M
     Ok(apply_state(fresh, whole)?)
 }
 
-/// Makes the entity head's tensors in `state`, of `known` tags, those of `fresh`, which has more; the new tags' weights are
-/// random. What does not have the shape of `known` tags stays as it is, for [`apply_state`] to complain about.
-fn grow(fresh: &Muse, state: &mut StateDict, known: usize) {
+/// What the shapes of an entity head follow from.
+#[derive(Clone, Copy, PartialEq)]
+struct Sizes {
+    tags: usize,
+    styles: usize,
+}
+
+/// Makes the entity head's tensors in `state`, of the sizes `before`, those of `fresh`, which has the sizes `after`; new tags' weights
+/// are random, new styles shift nothing. What does not have the shape of the sizes before stays as it is, for [`apply_state`] to
+/// complain about.
+fn grow(fresh: &Muse, state: &mut StateDict, before: Sizes, after: Sizes) {
     for (name, mut grown) in state_dict(fresh) {
-        let of_tags = name.starts_with("entities.emissions.") || name.starts_with("entities.crf.");
-        let Some(own) = state.get_mut(&name).filter(|_| of_tags) else {
+        // Emissions have a group of tags, and one for each style.
+        let groups = if name.starts_with("entities.emissions.") {
+            1 + before.styles
+        } else if name.starts_with("entities.crf.") {
+            1
+        } else {
+            continue;
+        };
+        let Some(own) = state.get_mut(&name) else {
             continue;
         };
         let wide = grown.shape.last().copied().unwrap_or_default();
-        let rows = own.data.len() / known.max(1);
+        let narrow = groups * before.tags;
+        let rows = own.data.len() / narrow.max(1);
         let shaped = own.shape.len() == grown.shape.len()
-            && own.shape.last() == Some(&known)
-            && own.data.len() == rows * known
+            && own.shape.last() == Some(&narrow)
+            && own.data.len() == rows * narrow
             && rows * wide <= grown.data.len();
         if shaped {
             let places = grown.data.chunks_exact_mut(wide.max(1));
-            for (row, place) in own.data.chunks_exact(known.max(1)).zip(places) {
-                place[..known].copy_from_slice(row);
+            for (row, place) in own.data.chunks_exact(narrow.max(1)).zip(places) {
+                let groups = row.chunks_exact(before.tags.max(1));
+                for (group, place) in groups.zip(place.chunks_exact_mut(after.tags.max(1))) {
+                    place[..before.tags].copy_from_slice(group);
+                }
             }
             *own = grown;
         }

@@ -24,6 +24,7 @@ mod privacy;
 mod save_data;
 mod smooth;
 mod states;
+mod styles;
 mod trial;
 mod unsupported;
 mod webgpu;

@@ -49,6 +49,26 @@ impl Crf {
         (score - partition) * mask.narrow(1, 0, 1).squeeze_dim(1)
     }
 
+    /// Log-likelihood of all the tags that each word may have, together, `[B]` (Tsuboi et al. 2008: the sum over the sequences that
+    /// agree with a partial annotation).
+    ///
+    /// # Shapes
+    ///
+    /// As in [`Self::log_likelihood`], but `tags` are 1 at each tag that a word may have, of which there is at least one.
+    pub fn marginal_log_likelihood(
+        &self,
+        emissions: Tensor<3>,
+        tags: Tensor<3>,
+        mask: Tensor<2>,
+    ) -> Tensor<1> {
+        /// Exponentials of it are 0, and it is finite.
+        const NEVER: f64 = -1e9;
+        let allowed = emissions.clone() + (tags.neg() + 1.0) * NEVER;
+        let agreeing = self.log_partition(allowed, mask.clone());
+        let partition = self.log_partition(emissions, mask.clone());
+        (agreeing - partition) * mask.narrow(1, 0, 1).squeeze_dim(1)
+    }
+
     /// Unnormalised score of the given tags, `[B]`; shapes as in [`Self::log_likelihood`].
     pub fn score(&self, emissions: Tensor<3>, tags: Tensor<3>, mask: Tensor<2>) -> Tensor<1> {
         let [_, words, _] = emissions.dims();
@@ -371,6 +391,66 @@ mod tests {
             let wanted: f64 = all.iter().filter(|(p, _)| p[3] == 3).map(|(_, s)| s.exp()).sum();
             proptest::prop_assert!((posterior.span(3, &[3], Some(4)) - wanted / total).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn partial_annotations_agree_with_enumeration() {
+        use burn::tensor::{Distribution, TensorData};
+
+        let device = Device::flex();
+        let normal = Distribution::Normal(0.0, 2.0);
+        let (words, kinds) = (4, 5);
+        let crf = Crf::new(kinds, &device);
+        let numbers = |tensor: Tensor<1>| tensor.into_data().try_to_vec::<f32>().expect("floats");
+        let (start, end, transitions) = crf.parameters();
+        let decoder = Decoder::new(
+            &numbers(start),
+            &numbers(end),
+            &numbers(transitions.reshape([-1])),
+        );
+        let emissions = Tensor::<3>::random([3, words, kinds], normal, &device);
+        // What each word may be; the second sentence is fully annotated, the third has two words.
+        let allowed: [&[&[usize]]; 3] = [
+            &[&[0, 3, 4], &[1], &[2, 0], &[0, 1, 2, 3, 4]],
+            &[&[0], &[1], &[2], &[0]],
+            &[&[0, 3, 4], &[0, 3, 4]],
+        ];
+        let mut tags = vec![0.0f32; 3 * words * kinds];
+        let mut mask = vec![0.0f32; 3 * words];
+        for (row, sentence) in allowed.iter().enumerate() {
+            for (word, some) in sentence.iter().enumerate() {
+                mask[row * words + word] = 1.0;
+                for tag in *some {
+                    tags[(row * words + word) * kinds + tag] = 1.0;
+                }
+            }
+        }
+        let tags = Tensor::<3>::from_data(TensorData::new(tags, [3, words, kinds]), &device);
+        let mask = Tensor::<2>::from_data(TensorData::new(mask, [3, words]), &device);
+        let given =
+            numbers(crf.marginal_log_likelihood(emissions.clone(), tags.clone(), mask.clone()));
+        let flat = numbers(emissions.clone().reshape([-1]));
+        for (row, sentence) in allowed.iter().enumerate() {
+            let own = &flat[row * words * kinds..][..sentence.len() * kinds];
+            let all = enumerate(&decoder, own);
+            let sum = |agrees: &dyn Fn(&[usize]) -> bool| -> f64 {
+                let agreeing = all.iter().filter(|(path, _)| agrees(path));
+                agreeing.map(|(_, score)| score.exp()).sum()
+            };
+            let agreeing = sum(&|path| {
+                path.iter()
+                    .zip(*sentence)
+                    .all(|(tag, some)| some.contains(tag))
+            });
+            let right = (agreeing / sum(&|_| true)).ln();
+            assert!(
+                (f64::from(given[row]) - right).abs() < 1e-4,
+                "{row}: {given:?}, {right}"
+            );
+        }
+        // With one tag for each word it is the likelihood of these.
+        let whole = numbers(crf.log_likelihood(emissions, tags, mask));
+        assert!((whole[1] - given[1]).abs() < 1e-4, "{whole:?}, {given:?}");
     }
 
     #[test]

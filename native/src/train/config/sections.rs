@@ -7,6 +7,7 @@ use muse_core::encoders::image::CnnKind;
 use muse_core::encoders::text::TextEncoderConfig;
 use muse_core::exchange::ExchangeConfig;
 use muse_core::heads::Names;
+use muse_core::heads::entities::Styles;
 use muse_core::objective::Part;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,9 @@ pub struct ModelSection {
     /// Sentiment classes, when they shall not be read from the data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
+    /// Which of the sources' styles answers where none is asked for; the first of the training data when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_style: Option<String>,
 }
 
 impl ModelSection {
@@ -55,6 +59,10 @@ impl ModelSection {
         Names {
             tags: self.tags.clone(),
             classes: self.classes.clone(),
+            styles: Styles {
+                default: self.default_style.clone(),
+                ..Styles::default()
+            },
         }
     }
 }
