@@ -21,12 +21,24 @@ fn normalise_plain(rows: &mut [f32], gamma: &[f32], beta: &[f32], epsilon: f32) 
     );
     assert!(rows.len().is_multiple_of(gamma.len().max(1)), "whole rows");
     for row in rows.chunks_exact_mut(gamma.len().max(1)) {
-        let count = gamma.len() as f32;
-        let mean = sum(row, |x| x) / count;
-        let variance = sum(row, |x| (x - mean) * (x - mean)) / count;
-        let inverse = 1.0 / (variance + epsilon).sqrt();
-        for ((value, gamma), beta) in row.iter_mut().zip(gamma).zip(beta) {
-            *value = (*value - mean) * inverse * gamma + beta;
-        }
+        normalise_row(row, gamma, beta, epsilon);
     }
+}
+
+/// The mean of what the row was, and 1 / √(variance + epsilon).
+#[inline(always)]
+pub(crate) fn normalise_row(
+    row: &mut [f32],
+    gamma: &[f32],
+    beta: &[f32],
+    epsilon: f32,
+) -> [f32; 2] {
+    let count = gamma.len() as f32;
+    let mean = sum(row, |x| x) / count;
+    let variance = sum(row, |x| (x - mean) * (x - mean)) / count;
+    let inverse = 1.0 / (variance + epsilon).sqrt();
+    for ((value, gamma), beta) in row.iter_mut().zip(gamma).zip(beta) {
+        *value = (*value - mean) * inverse * gamma + beta;
+    }
+    [mean, inverse]
 }

@@ -22,21 +22,30 @@ mod vigil {
     use std::cell::Cell;
     use std::hint::spin_loop;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::{Duration, Instant};
 
-    use rayon::{Scope, Yield};
+    use rayon::Yield;
+
+    /// For so long a thread is kept awake: longer than a caption takes. Below a watch there may lie a part that the watched work waits
+    /// for, so it must not last until that work's end.
+    const LONGEST: Duration = Duration::from_millis(20);
 
     thread_local! {
-        /// Whether this thread watches, or does the work.
+        /// Whether this thread watches, or does such work.
         static BUSY: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// Sets a flag at the end, a panic's included.
-    struct AtEnd<'a>(&'a AtomicBool);
+    /// At the end, a panic's included, says that it is over, and leaves the thread as busy as it was: it may do one work while it
+    /// waits for a part of another.
+    struct AtEnd<'a> {
+        over: &'a AtomicBool,
+        before: bool,
+    }
 
     impl Drop for AtEnd<'_> {
         fn drop(&mut self) {
-            self.0.store(true, Ordering::Release);
-            BUSY.set(false);
+            self.over.store(true, Ordering::Release);
+            BUSY.set(self.before);
         }
     }
 
@@ -44,25 +53,23 @@ mod vigil {
         let over = AtomicBool::new(false);
         rayon::scope(|scope| {
             for _ in 1..threads {
-                scope.spawn(|scope| watch(scope, &over));
+                scope.spawn(|_| watch(&over));
             }
-            let _end = AtEnd(&over);
-            BUSY.set(true);
+            let _end = AtEnd {
+                over: &over,
+                before: BUSY.replace(true),
+            };
             work()
         })
     }
 
-    /// Looks for parts of the work until it is over.
-    fn watch<'scope>(scope: &Scope<'scope>, over: &'scope AtomicBool) {
-        if over.load(Ordering::Acquire) {
-            return;
-        }
+    /// Looks for parts of the work until it is over, unless this thread is at work and only looked for a part.
+    fn watch(over: &AtomicBool) {
         if BUSY.replace(true) {
-            // For another thread: this one has looked for a part and found the watch.
-            scope.spawn(|scope| watch(scope, over));
             return;
         }
-        while !over.load(Ordering::Acquire) {
+        let start = Instant::now();
+        while !over.load(Ordering::Acquire) && start.elapsed() < LONGEST {
             if rayon::yield_now() != Some(Yield::Executed) {
                 spin_loop();
             }

@@ -1,11 +1,11 @@
 //! Gradients are those of the functions, by differences; every tier and every number of threads gives the same digits.
 
-use muse_kernels::Tier;
 use muse_kernels::learning::{
     AdamW, Attention, Convolution, Dropout, Matrix, concat_elu, concat_elu_backward, gate,
     gate_backward, gelu, gelu_backward, linear, normalise, normalise_backward, product, relu,
     relu_backward, scale, sum_rows, sum_squares,
 };
+use muse_kernels::{Tier, awake};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -304,6 +304,41 @@ fn threads_change_no_digit_of_products() {
     for threads in [2, 3, 5] {
         assert!(on(threads, run) == one, "{threads} threads");
     }
+}
+
+#[test]
+fn works_side_by_side_all_end() {
+    let (tell, told) = std::sync::mpsc::channel();
+    // On a thread of its own: if some of them waited for each other, the test should fail and not wait, too.
+    std::thread::spawn(move || {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build();
+        let pool = pool.expect("threads");
+        fn parts(depth: u32) -> u32 {
+            if depth == 0 {
+                std::thread::sleep(std::time::Duration::from_micros(20));
+                return 1;
+            }
+            let (a, b) = rayon::join(|| parts(depth - 1), || parts(depth - 1));
+            a + b
+        }
+        let work = || awake(|| parts(4) + awake(|| parts(3)) + parts(4)) as f32;
+        std::thread::scope(|scope| {
+            let callers: Vec<_> = (0..6)
+                .map(|_| scope.spawn(|| (0..40).map(|_| pool.install(work)).sum::<f32>()))
+                .collect();
+            let sums = callers
+                .into_iter()
+                .map(|caller| caller.join().expect("a sum"));
+            tell.send(sums.collect::<Vec<_>>())
+                .expect("somebody listens");
+        });
+    });
+    let sums = told.recv_timeout(std::time::Duration::from_secs(60));
+    let sums = sums.expect("all of them end");
+    assert!(
+        sums.iter().all(|sum| *sum == sums[0]) && sums[0].is_finite(),
+        "{sums:?}"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Where tensors are floats in this process's memory and gradients are wanted, a layer is few operations of ours, each with its
-//! gradient: `None` elsewhere. burn's own would be some forty a layer, on one core but for their products.
+//! gradient: `None` elsewhere. burn's own are many more, and on one core but for their products.
 
 #[cfg(feature = "learn")]
 mod attention;

@@ -3,6 +3,7 @@
 use super::{blocks, sum};
 use crate::Tier;
 use crate::math;
+use crate::normalisation::normalise_row;
 use crate::tier::tiered;
 
 /// Mean, and 1 / √(variance + epsilon), of each row.
@@ -44,15 +45,8 @@ fn normalise_plain(
     epsilon: f32,
     statistics: &mut [[f32; 2]],
 ) {
-    let count = gamma.len() as f32;
     for (row, statistics) in rows.chunks_exact_mut(gamma.len().max(1)).zip(statistics) {
-        let mean = math::sum(row, |x| x) / count;
-        let variance = math::sum(row, |x| (x - mean) * (x - mean)) / count;
-        let inverse = 1.0 / (variance + epsilon).sqrt();
-        for ((value, gamma), beta) in row.iter_mut().zip(gamma).zip(beta) {
-            *value = (*value - mean) * inverse * gamma + beta;
-        }
-        *statistics = [mean, inverse];
+        *statistics = normalise_row(row, gamma, beta, epsilon);
     }
 }
 
@@ -123,7 +117,7 @@ fn backward_plain(
         }
         let count = width as f32;
         let average = math::sum(gradients, |g| g) / count;
-        // In place of the normal values, which follow from the rows.
+        // The normal values follow from the rows once more.
         for (product, gradient) in products.iter_mut().zip(gradients.iter()) {
             *product *= gradient;
         }
