@@ -59,6 +59,8 @@ pub struct Heads {
 pub struct Labels {
     /// Tag of each word, as an index into [`Names::tags`].
     pub entities: Option<Vec<usize>>,
+    /// Where these are not certain: what they may be all in all, and the share of each; the head then learns these. They sum to 1.
+    pub readings: Vec<(f32, Vec<usize>)>,
     /// How they are annotated, as an index into the names of [`Names::styles`]; `None` as where nobody asks for a style.
     pub style: Option<usize>,
     /// Tags of types that were not looked for: an `O` may stand for any of them.
@@ -202,7 +204,10 @@ impl Labels {
     /// Those of a window: the words at these places.
     pub fn of_window(&self, words: Range<usize>) -> Self {
         Self {
-            entities: self.entities.as_ref().map(|tags| tags[words].to_vec()),
+            entities: (self.entities.as_ref()).map(|tags| tags[words.clone()].to_vec()),
+            readings: (self.readings.iter())
+                .map(|(share, tags)| (*share, tags[words.clone()].to_vec()))
+                .collect(),
             style: self.style,
             hidden: Arc::clone(&self.hidden),
             classes: self.classes.clone(),
@@ -217,13 +222,9 @@ impl Targets {
         config: &MuseConfig,
         device: &Device,
     ) -> Self {
-        let tags = labels
-            .iter()
-            .map(|l| Some((l.entities.as_deref()?, &*l.hidden)));
-        let tags: Vec<_> = tags.collect();
         let (kinds, styles) = (config.names.tags.len(), &config.names.styles);
         let entities = words.and_then(|words| {
-            let targets = entities::Targets::new(&tags, words, kinds, device)?;
+            let targets = entities::Targets::new(labels, words, kinds, device)?;
             let asked: Vec<_> = labels.iter().map(|label| label.style).collect();
             Some(targets.with_styles(&asked, styles, device))
         });
@@ -384,6 +385,22 @@ impl Labeller {
         let found = self.entities.as_ref().map(|reader| {
             let emissions = reader.join(windows, &logits.entities[rows], style);
             reader.entities(&emissions, caption, words)
+        });
+        found.unwrap_or_default()
+    }
+
+    /// The `count` likeliest sequences of tags of a caption's words, and their probabilities; none without an entity head.
+    pub(crate) fn readings(
+        &self,
+        windows: &[Window],
+        logits: &Logits,
+        rows: Range<usize>,
+        style: Option<usize>,
+        count: usize,
+    ) -> Vec<(Vec<String>, f64)> {
+        let found = self.entities.as_ref().map(|reader| {
+            let emissions = reader.join(windows, &logits.entities[rows], style);
+            reader.readings(&emissions, count)
         });
         found.unwrap_or_default()
     }

@@ -94,6 +94,8 @@ pub struct Tagger {
     device: Device,
     /// In which style captions are tagged, where not in that of the model's choice.
     style: Option<usize>,
+    /// How many readings are told.
+    readings: usize,
 }
 
 impl Tagger {
@@ -147,6 +149,7 @@ impl Tagger {
             tokenizer,
             labeller,
             style: None,
+            readings: 0,
             device: device.clone(),
         }
     }
@@ -200,6 +203,11 @@ impl Tagger {
         let styles = &self.config.names.styles;
         self.style = name.map(|name| styles.place(Some(name))).transpose()?;
         Ok(())
+    }
+
+    /// From now on answers tell so many of the likeliest sequences of tags.
+    pub fn set_readings(&mut self, count: usize) {
+        self.readings = count;
     }
 
     /// Puts a picture through the image encoder.
@@ -334,7 +342,8 @@ impl Tagger {
         let answer = |caption: PreparedCaption| {
             let rows = at..at + caption.windows.len();
             at = rows.end;
-            Tagged::new(caption, &self.labeller, &predictions, rows, style)
+            let (labeller, readings) = (&self.labeller, self.readings);
+            Tagged::new(caption, labeller, &predictions, rows, style, readings)
         };
         prepared.captions.into_iter().map(answer).collect()
     }

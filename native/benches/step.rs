@@ -459,9 +459,8 @@ fn labels(model: &MuseConfig, post: usize) -> Labels {
     };
     Labels {
         entities: Some((0..WORDS).map(|word| (post + word) % tags).collect()),
-        style: None,
-        hidden: Arc::default(),
         classes: [(Part::Sentiment, sentiment)].into(),
+        ..Labels::default()
     }
 }
 

@@ -10,6 +10,7 @@ pub mod conll;
 pub mod jsonl;
 pub mod loader;
 pub mod picture;
+pub mod readings;
 pub mod sample;
 pub mod views;
 
@@ -186,6 +187,7 @@ pub fn read_source(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> 
         for sample in &mut samples {
             sample.words.clear();
             sample.tags = None;
+            sample.readings = None;
         }
     }
     Ok(samples)

@@ -1,8 +1,11 @@
-//! Studies of trainings: many with varied settings (`muse sweep`), or one for each fold of the data (`muse crossfit`).
+//! Studies of trainings: many with varied settings (`muse sweep`), or one for each fold of the data (`muse crossfit`); and what
+//! models say of text, for others to learn from (`muse label`).
 //!
 //! They start `muse train` as a child process, and read what it leaves behind; the trainer knows nothing of them.
 
+pub mod answer;
 pub mod crossfit;
+pub mod label;
 pub mod launch;
 pub mod plot;
 pub mod sweep;
@@ -15,8 +18,10 @@ use sha2::{Digest, Sha256};
 pub enum Study {
     /// Train the settings of a sweep file with several seeds each: tables and plots
     Sweep(sweep::Options),
-    /// Make soft sentiment labels, each by a model that did not see it; also a cross-validation
+    /// Make soft labels, each by a model that did not see it; also a cross-validation
     Crossfit(crossfit::Options),
+    /// Label text with the answers of models, for another to learn from
+    Label(label::Options),
 }
 
 impl Study {
@@ -24,11 +29,12 @@ impl Study {
     ///
     /// # Errors
     ///
-    /// See [`sweep::run`] and [`crossfit::run`].
+    /// See [`sweep::run`], [`crossfit::run`] and [`label::run`].
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Sweep(options) => sweep::run(&options),
             Self::Crossfit(options) => crossfit::run(&options),
+            Self::Label(options) => label::run(&options),
         }
     }
 }

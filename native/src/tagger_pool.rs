@@ -62,6 +62,11 @@ impl TaggerPool {
         self.tagger.set_style(name)
     }
 
+    /// From now on answers tell so many readings; see [`Tagger::set_readings`].
+    pub fn set_readings(&mut self, count: usize) {
+        self.tagger.set_readings(count);
+    }
+
     /// The model.
     pub fn tagger(&self) -> &Tagger {
         &self.tagger

@@ -7,6 +7,9 @@ mod crossfit;
 mod decoders;
 #[path = "train/faults.rs"]
 mod faults;
+#[cfg(feature = "studies")]
+#[path = "train/label.rs"]
+mod label;
 #[cfg(unix)]
 #[path = "train/resume.rs"]
 mod resume;

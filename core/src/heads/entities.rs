@@ -8,13 +8,14 @@ pub mod style;
 use burn::module::Module;
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use libm::exp;
 use serde::Serialize;
 
 use self::crf::{Crf, Decoder};
 pub use self::score::{EntityCounter, EntityScores, Span, spans};
 pub use self::style::{Styles, UnknownStyle};
-use super::Names;
 use super::json::probability;
+use super::{Labels, Names};
 use crate::exchange::Crossed;
 use crate::layers::dropout;
 use crate::layers::linear::Linear;
@@ -71,13 +72,17 @@ impl EntityHead {
 
     /// CRF negative log-likelihood of a sentence, `[1]`, on average over those that have tags.
     pub(super) fn loss(&self, emissions: Tensor<3>, targets: &Targets, words: &Words) -> Tensor<1> {
-        let (tags, mask) = (targets.tags.clone(), words.mask.clone());
-        let emissions = targets.shifted(emissions);
+        let (tags, mut mask) = (targets.tags.clone(), words.mask.clone());
+        let mut emissions = targets.shifted(emissions);
+        if let Some(samples) = &targets.samples {
+            emissions = emissions.select(0, samples.clone());
+            mask = mask.select(0, samples.clone());
+        }
         let likelihood = match targets.partial {
             false => self.crf.log_likelihood(emissions, tags, mask),
             true => self.crf.marginal_log_likelihood(emissions, tags, mask),
         };
-        (likelihood * targets.labelled.clone()).sum().neg() / targets.count as f32
+        (likelihood * targets.shares.clone()).sum().neg() / targets.count as f32
     }
 }
 
@@ -129,53 +134,60 @@ impl Words {
     }
 }
 
-/// The tags of a batch, on the device.
+/// The tags of a batch, on the device: of R readings, one for each sample or more.
 #[derive(Clone, Debug)]
 pub(super) struct Targets {
-    /// `[B, W, K]`, 1 at each tag that the word may have; all 0 where there is no word, or no label.
+    /// `[R, W, K]`, 1 at each tag that the word may have; all 0 where there is no word, or no label.
     tags: Tensor<3>,
     /// Whether some word may have several.
     partial: bool,
     /// `[B, 1, 1 + S, 1]`: 1 for the emissions, and for the shift of the sample's style; `None` without styles.
     styles: Option<Tensor<4>>,
-    /// `[B]`: 1 where the sample has tags.
-    labelled: Tensor<1>,
-    /// How many samples have.
+    /// `[R]`: whose readings they are; `None` where each sample has one.
+    samples: Option<Tensor<1, Int>>,
+    /// `[R]`: how much of its sample's label a reading is; 0 where the sample has none.
+    shares: Tensor<1>,
+    /// How many samples have labels.
     count: usize,
 }
 
 impl Targets {
-    /// Of each sample's tags, as numbers below `kinds`, and those that its `O` may stand for; `None` when no sample has any.
+    /// Of samples' labels, with `kinds` tags; `None` when no sample has any of a word.
     pub(super) fn new(
-        labels: &[Option<(&[usize], &[usize])>],
+        labels: &[&Labels],
         words: &Words,
         kinds: usize,
         device: &Device,
     ) -> Option<Self> {
-        let [size, width] = words.mask.dims();
-        let mut allowed = vec![0f32; size * width * kinds];
-        let mut labelled = vec![0f32; size];
-        let mut partial = false;
-        for (row, label) in labels.iter().enumerate() {
-            let Some((tags, hidden)) = label else {
-                continue;
-            };
-            for (word, &tag) in tags.iter().enumerate() {
-                labelled[row] = 1.0; // without a word there is nothing to learn
-                let own = &mut allowed[(row * width + word) * kinds..][..kinds];
-                own[tag] = 1.0;
-                if tag == OUTSIDE {
-                    hidden.iter().for_each(|&tag| own[tag] = 1.0);
-                    partial |= !hidden.is_empty();
+        let width = words.mask.dims()[1];
+        let mut readings = Readings {
+            width,
+            kinds,
+            ..Readings::default()
+        };
+        let mut count = 0;
+        for (sample, label) in labels.iter().enumerate() {
+            match &label.entities {
+                Some(tags) if !tags.is_empty() => {
+                    count += 1;
+                    match label.readings.is_empty() {
+                        true => readings.push(sample, 1.0, tags, &label.hidden),
+                        false => (label.readings.iter())
+                            .for_each(|(share, tags)| readings.push(sample, *share, tags, &[])),
+                    }
                 }
+                _ => readings.push(sample, 0.0, &[], &[]),
             }
         }
-        let count = labelled.iter().filter(|&&labelled| labelled > 0.0).count();
+        let rows = readings.samples.len();
+        let samples =
+            (rows > labels.len()).then(|| Tensor::from_data(readings.samples.as_slice(), device));
         (count > 0).then(|| Self {
-            tags: Tensor::from_data(TensorData::new(allowed, [size, width, kinds]), device),
-            partial,
+            tags: Tensor::from_data(TensorData::new(readings.tags, [rows, width, kinds]), device),
+            partial: readings.partial,
             styles: None,
-            labelled: Tensor::from_data(labelled.as_slice(), device),
+            samples,
+            shares: Tensor::from_data(readings.shares.as_slice(), device),
             count,
         })
     }
@@ -209,6 +221,34 @@ impl Targets {
         let ([size, words, outputs], count) = (emissions.dims(), styles.dims()[2]);
         let parts = emissions.reshape([size, words, count, outputs / count]);
         (parts * styles.clone()).sum_dim(2).squeeze_dim::<3>(2)
+    }
+}
+
+/// The rows of [`Targets`], on the host.
+#[derive(Default)]
+struct Readings {
+    width: usize,
+    kinds: usize,
+    tags: Vec<f32>,
+    partial: bool,
+    samples: Vec<i32>,
+    shares: Vec<f32>,
+}
+
+impl Readings {
+    /// `O` may stand for any of the `hidden` tags.
+    fn push(&mut self, sample: usize, share: f32, tags: &[usize], hidden: &[usize]) {
+        self.samples.push(sample as i32);
+        self.shares.push(share);
+        let at = self.tags.len();
+        self.tags.resize(at + self.width * self.kinds, 0.0);
+        for (own, &tag) in self.tags[at..].chunks_exact_mut(self.kinds).zip(tags) {
+            own[tag] = 1.0;
+            if tag == OUTSIDE {
+                hidden.iter().for_each(|&tag| own[tag] = 1.0);
+                self.partial |= !hidden.is_empty();
+            }
+        }
     }
 }
 
@@ -300,6 +340,17 @@ impl EntityReader {
         self.decoder.viterbi(emissions).0
     }
 
+    /// The `count` likeliest sequences of tags, as names, and their probabilities.
+    pub(super) fn readings(&self, emissions: &[f32], count: usize) -> Vec<(Vec<String>, f64)> {
+        let partition = self.decoder.posterior(emissions).log_partition;
+        let best = self.decoder.best(emissions, count).into_iter();
+        best.map(|(path, score)| {
+            let tags = path.iter().map(|&tag| self.tags[tag].clone());
+            (tags.collect(), exp(score - partition))
+        })
+        .collect()
+    }
+
     /// The tags' names and the entities that they make of the `words` of a caption.
     pub(super) fn entities(
         &self,
@@ -347,3 +398,6 @@ pub(crate) fn validate_tags(tags: &[String]) -> Result<(), ConfigError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

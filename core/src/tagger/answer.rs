@@ -20,6 +20,10 @@ pub struct Tagged {
     /// One BIO tag for each word; empty when the model has no entity head. The JSON has the entities that they spell.
     #[serde(skip)]
     pub tags: Vec<String>,
+    /// What else the tags might be, as [`Tagger::set_readings`](super::Tagger::set_readings) says, the likeliest first, with their
+    /// probabilities.
+    #[serde(skip)]
+    pub readings: Vec<(Vec<String>, f64)>,
     /// The entities in the order of the caption.
     pub entities: Vec<Entity>,
     /// The sentiment, when the model has that head and there is a word or a picture to judge.
@@ -40,15 +44,21 @@ impl Tagged {
         predictions: &Predictions,
         rows: Range<usize>,
         style: Option<usize>,
+        readings: usize,
     ) -> Self {
         let (words, windows) = (caption.words, caption.windows);
         let (logits, trace) = (&predictions.logits, predictions.trace.get(rows.clone()));
         let (tags, entities) =
             labeller.entities(&windows, logits, rows.clone(), &caption.text, &words, style);
+        let readings = match readings {
+            0 => Vec::new(),
+            count => labeller.readings(&windows, logits, rows.clone(), style, count),
+        };
         let mut classes = labeller.classes(logits, rows);
         let something = caption.pictured || !words.is_empty();
         Self {
             tags,
+            readings,
             entities,
             // Of nothing there is no sentiment.
             sentiment: classes.remove(&Part::Sentiment).filter(|_| something),
@@ -80,6 +90,7 @@ mod tests {
         let tagged = Tagged {
             words: crate::text::splitter::split("In Köln"),
             tags: vec!["O".into(), "B-LOC".into()],
+            readings: Vec::new(),
             entities: vec![Entity {
                 kind: "LOC".into(),
                 text: "Köln".into(),

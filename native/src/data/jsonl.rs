@@ -10,11 +10,13 @@
 //! spaces where there is no `text`. An object with `start`, `end` and `type` does too, and so does a
 //! `sentiment` with a `label`, with the `probabilities` of all classes, or both, so that the tagger's output can be read again:
 //! the head then learns the probabilities; what counts as right in scoring is the label. Instead of `entities` there
-//! may be `tags`, one for each word; where there are both, the tags count. Other fields are ignored, blank
-//! lines are passed over.
+//! may be `tags`, one for each word; where there are both, the tags count. `readings` are the `probabilities` of tags: shares of
+//! whole sequences of them, such as `{"B-PER I-PER O": 0.8, "O O O": 0.2}`. `style` says how a post's entities are annotated, and
+//! `labels` which types, as a source does. Other fields are ignored, blank lines are passed over.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use muse_core::heads::Classes;
@@ -24,7 +26,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::sample::{Given, Sample, Shares, checked_tag, split_hashtags};
-use super::{at_line, read_text};
+use super::{at_line, read_text, readings};
 
 /// One line as it is written. What may have more than one form stays a value until it is looked at, for
 /// the sake of the errors.
@@ -36,6 +38,9 @@ struct Line {
     image: Option<String>,
     entities: Option<Vec<Value>>,
     tags: Option<Vec<String>>,
+    readings: Option<Value>,
+    style: Option<String>,
+    labels: Option<Vec<String>>,
     sentiment: Option<Value>,
 }
 
@@ -79,10 +84,13 @@ fn parse(number: usize, line: &str, folder: &Path, options: Options) -> anyhow::
     let line = Line::parse(line)?;
     let id = line.id(number)?;
     let mut words = line.words()?;
+    let readings = line.readings(&words, options)?;
     let mut tags = line.tags(&words, options.rename)?;
     if options.hashtags_apart {
         split_hashtags(&mut words, tags.as_mut());
     }
+    let likeliest = || readings::likeliest(readings.as_ref()?);
+    let tags = tags.or_else(|| likeliest().map(|(reading, _)| readings::apart(reading)));
     let classes = line.classes()?;
     Ok(Sample {
         id,
@@ -92,9 +100,10 @@ fn parse(number: usize, line: &str, folder: &Path, options: Options) -> anyhow::
         },
         words,
         tags,
+        readings,
         classes,
-        style: None,
-        marked: None,
+        style: line.style.map(Arc::from),
+        marked: line.labels.map(Arc::from),
     })
 }
 
@@ -172,6 +181,16 @@ impl Line {
         Ok((!tags.is_empty()).then_some(tags))
     }
 
+    fn readings(&self, words: &[String], options: Options) -> anyhow::Result<Option<Shares>> {
+        let given = self.readings.as_ref();
+        let given = given.filter(|value| !value.is_null() && !words.is_empty());
+        let checked = given.map(|value| {
+            let shares = shares("readings of the entities", value)?;
+            readings::checked(shares, words, options.rename, options.hashtags_apart)
+        });
+        checked.transpose()
+    }
+
     fn classes(&self) -> anyhow::Result<Classes<Given>> {
         let given = Part::HEADS.into_iter().filter_map(|head| {
             let value = match head {
@@ -212,6 +231,15 @@ pub fn line(sample: &Sample) -> anyhow::Result<Value> {
     if let Some(tags) = &sample.tags {
         line["tags"] = json!(tags);
     }
+    if let Some(readings) = &sample.readings {
+        line["readings"] = json!(readings);
+    }
+    if let Some(style) = &sample.style {
+        line["style"] = json!(&**style);
+    }
+    if let Some(marked) = &sample.marked {
+        line["labels"] = json!(&**marked);
+    }
     for (head, Given { label, shares }) in &sample.classes {
         line[head.name()] = match shares {
             None => json!(label),
@@ -235,17 +263,16 @@ fn class(field: &str, value: &Value) -> anyhow::Result<Option<Given>> {
         }
     };
     let probabilities = probabilities.filter(|value| !value.is_null());
-    let shares = probabilities.map(|p| shares(field, p)).transpose()?;
-    let likeliest = || {
-        let shares = shares.as_ref()?.iter();
-        Some(shares.max_by(|a, b| a.1.total_cmp(b.1))?.0.clone())
-    };
+    let shares = probabilities
+        .map(|p| shares(&format!("\"probabilities\" of the {field}"), p))
+        .transpose()?;
+    let likeliest = || Some(readings::likeliest(shares.as_ref()?)?.0.clone());
     let label = label.or_else(likeliest);
     Ok(label.map(|label| Given { label, shares }))
 }
 
-/// Shares of classes, brought to a sum of 1; as written they have few digits.
-fn shares(field: &str, probabilities: &Value) -> anyhow::Result<Shares> {
+/// Shares, brought to a sum of 1; as written they have few digits.
+fn shares(what: &str, probabilities: &Value) -> anyhow::Result<Shares> {
     let shares: Option<Shares> = probabilities.as_object().and_then(|fields| {
         (fields.iter())
             .map(|(class, share)| {
@@ -262,8 +289,7 @@ fn shares(field: &str, probabilities: &Value) -> anyhow::Result<Shares> {
             Ok(shares)
         }
         None => bail!(
-            "the \"probabilities\" of the {field} are {probabilities}; they must be shares of classes that sum to 1, such \
-             as {{\"positive\": 0.75, \"neutral\": 0.25}}"
+            "the {what} are {probabilities}; they must be shares that sum to 1, such as {{\"positive\": 0.75, \"neutral\": 0.25}}"
         ),
     }
 }

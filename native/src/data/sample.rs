@@ -7,7 +7,7 @@ use std::sync::Arc;
 use muse_core::heads::{Classes, Names};
 use muse_core::objective::Part;
 
-/// Shares of classes that sum to 1.
+/// Shares of classes, or of readings, that sum to 1.
 pub type Shares = BTreeMap<String, f64>;
 
 /// A class, as a file gives it.
@@ -34,6 +34,8 @@ pub struct Sample {
     pub image: Option<PathBuf>,
     /// A BIO tag for each word, when the file marks entities.
     pub tags: Option<Vec<String>>,
+    /// What these may be all in all, when the file says more than the likeliest: see [`super::readings`].
+    pub readings: Option<Shares>,
     /// How its entities are annotated, where that is told apart.
     pub style: Option<Arc<str>>,
     /// The types of entity that the file marks, if not all: `O` may stand for any other.
@@ -69,12 +71,13 @@ pub fn names_of<'a>(known: Names, samples: impl Iterator<Item = &'a Sample> + Cl
 fn tags_of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Vec<String> {
     let mut tagged = false;
     let mut kinds = BTreeSet::new();
-    for tag in samples
-        .into_iter()
-        .flat_map(|sample| sample.tags.iter().flatten())
-    {
-        tagged = true;
-        kinds.extend(tag.split_once('-').map(|(_, kind)| kind));
+    for sample in samples {
+        let readings = sample.readings.iter().flat_map(BTreeMap::keys);
+        let tags = readings.flat_map(|reading| reading.split(' '));
+        for tag in tags.chain(sample.tags.iter().flatten().map(String::as_str)) {
+            tagged = true;
+            kinds.extend(tag.split_once('-').map(|(_, kind)| kind));
+        }
     }
     let pairs = kinds
         .into_iter()

@@ -3,26 +3,24 @@
 //! The training data are cut into folds (`folds`); for each a model is trained on all the others and asked about it. So every
 //! post has an answer from a model that never saw its label, which scores the configuration on all of the data
 //! (cross-validation) and, mixed with the labels (`soften`), makes targets in which a label that nothing else agrees with
-//! counts less.
+//! counts less: of the sentiment, and of the entities, where it is a whole sequence of tags.
 
 pub mod folds;
+mod report;
 pub mod soften;
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use muse_core::heads::classifier::ClassCounter;
 use muse_core::objective::Part;
-use serde::{Deserialize, Serialize};
 
+use super::answer::{Answer, ask};
 use super::id;
 use super::launch::{Ended, Launcher};
-use crate::data::{Sample, Shares, jsonl, names_of, read_source};
+use crate::data::{Sample, jsonl, names_of, read_source};
 use crate::device::DeviceChoice;
 use crate::output::{tell, write_file};
-use crate::tagger_pool::TaggerPool;
 use crate::train::config::TrainConfig;
 use crate::train::folder::lock;
 use crate::values::{assignment, count, within};
@@ -53,21 +51,12 @@ pub struct Options {
     pub device: DeviceChoice,
 }
 
-/// A model's answer on a sample that it was not trained on; a line of `held-K.jsonl`.
-#[derive(Debug, Serialize, Deserialize)]
-struct Held {
-    /// Its place in the training data.
-    sample: usize,
-    /// Of each class.
-    probabilities: Shares,
-}
-
 /// Runs the command.
 ///
 /// # Errors
 ///
-/// When the configuration or the data cannot be used, there is no sentiment to soften, a training fails or is interrupted, or
-/// the folder cannot be written.
+/// When the configuration or the data cannot be used, there is nothing to soften, a training fails or is interrupted, or the
+/// folder cannot be written.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let config = TrainConfig::load(&options.config, &options.overrides)?;
     let samples = read_samples(&config)?;
@@ -82,35 +71,37 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         config,
         samples: &samples,
     };
-    let mut answers = vec![None; samples.len()];
+    let mut answers = vec![Answer::default(); samples.len()];
     for (number, held) in (1..).zip(&folds) {
         tell(format_args!(
             "fold {number} of {}: {} samples are held out",
             folds.len(),
             held.len()
         ));
-        for held in crossfit.answers(number, held)? {
-            answers[held.sample] = Some(held.probabilities);
+        for (place, answer) in crossfit.answers(number, held)? {
+            answers[place] = Answer {
+                readings: answer.readings.filter(|_| crossfit.counts(Part::Entities)),
+                probabilities: (answer.probabilities).filter(|_| crossfit.counts(Part::Sentiment)),
+            };
         }
     }
-    report(options, &samples, &answers)
+    report::write(options, &samples, &answers)
 }
 
-/// The training data, which have a sentiment.
+/// The training data, which have something to soften.
 fn read_samples(config: &TrainConfig) -> anyhow::Result<Vec<Sample>> {
     let mut samples = Vec::new();
     for source in &config.data.train {
         samples.extend(read_source(source, &config.base)?);
     }
+    let counts = |part| config.train.weights.of(part) > 0.0;
+    let softened = |sample: &Sample| {
+        let classes = sample.classes.contains_key(&Part::Sentiment);
+        classes && counts(Part::Sentiment) || sample.tags.is_some() && counts(Part::Entities)
+    };
     ensure!(
-        samples
-            .iter()
-            .any(|sample| sample.classes.contains_key(&Part::Sentiment)),
-        "no training sample carries a sentiment, which is what is softened"
-    );
-    ensure!(
-        config.train.weights.sentiment > 0.0,
-        "train.weights.sentiment is 0: the models would learn nothing of the sentiment, which is what is softened"
+        samples.iter().any(softened),
+        "no training sample carries what is softened: entities, or a sentiment, with a weight in train.weights above 0"
     );
     Ok(samples)
 }
@@ -124,19 +115,26 @@ struct Crossfit<'a> {
 }
 
 impl Crossfit<'_> {
+    /// Whether the models learn a part.
+    fn counts(&self, part: Part) -> bool {
+        self.config.train.weights.of(part) > 0.0
+    }
+
     /// The answers on the samples at `held`: those of the fold's file, or else of a model that is trained without them.
-    fn answers(&self, fold: usize, held: &[usize]) -> anyhow::Result<Vec<Held>> {
+    fn answers(&self, fold: usize, held: &[usize]) -> anyhow::Result<Vec<(usize, Answer)>> {
         let out = &self.options.out;
         let seen = self.seen(held)?;
         // Its name says what is in it: a resumed training whose data have changed is another configuration, and refused.
         let id = id(&format!("{}\n{seen}", toml::to_string(&self.config)?));
         let known = out.join(format!("held-{fold}-{id}.jsonl"));
+        let folder = out.join(format!("fold-{fold}"));
+        let model = folder.join("best.muse");
+        let ask = || ask(&model, self.options.device, self.samples, held, &known);
         if known.exists() {
-            return read(&known);
+            return ask();
         }
         let data = out.join(format!("seen-{fold}-{id}.jsonl"));
         write_file(&data, seen.as_bytes())?;
-        let folder = out.join(format!("fold-{fold}"));
         match self
             .launcher
             .train(&self.overrides(fold, &data)?, &folder)?
@@ -145,11 +143,7 @@ impl Crossfit<'_> {
             Ended::Interrupted => bail!("interrupted; the same command goes on"),
             Ended::Failed(error) => bail!("the training of {} failed: {error}", folder.display()),
         }
-        let answers = self.ask(&folder.join("best.muse"), held)?;
-        let lines = answers.iter().map(serde_json::to_string);
-        let lines = lines.collect::<Result<Vec<_>, _>>()?;
-        write_file(&known, (lines.join("\n") + "\n").as_bytes())?;
-        Ok(answers)
+        ask()
     }
 
     /// The samples that are not held out, as JSON lines.
@@ -181,99 +175,4 @@ impl Crossfit<'_> {
         ];
         Ok([&self.options.overrides[..], &names, &own].concat())
     }
-
-    /// What a model says of the samples at `held`.
-    fn ask(&self, model: &Path, held: &[usize]) -> anyhow::Result<Vec<Held>> {
-        let pool = TaggerPool::load(model, self.options.device, None)?;
-        let asked = held.iter().map(|&place| Sample {
-            id: place.to_string(),
-            ..self.samples[place].clone()
-        });
-        let mut answers = Vec::new();
-        pool.tag_samples(asked.collect(), false, |sample, _, tagged| {
-            if let (Ok(sample), Some(sentiment)) = (sample.id.parse(), &tagged.sentiment) {
-                let probabilities = sentiment.probabilities.iter();
-                let probabilities = probabilities
-                    .map(|(class, share)| (class.clone(), f64::from(*share)))
-                    .collect();
-                answers.push(Held {
-                    sample,
-                    probabilities,
-                });
-            }
-        })?;
-        Ok(answers)
-    }
-}
-
-fn read(path: &Path) -> anyhow::Result<Vec<Held>> {
-    let context = || {
-        format!(
-            "cannot read {}; remove it to ask the model again",
-            path.display()
-        )
-    };
-    let text = std::fs::read_to_string(path).with_context(context)?;
-    let lines = text.lines().map(serde_json::from_str);
-    lines.collect::<Result<_, _>>().with_context(context)
-}
-
-/// Scores the answers, and writes the samples with soft labels.
-fn report(options: &Options, samples: &[Sample], answers: &[Option<Shares>]) -> anyhow::Result<()> {
-    let mut counter = ClassCounter::default();
-    let mut pairs = Vec::new();
-    for (sample, answer) in samples.iter().zip(answers) {
-        if let (Some(given), Some(answer)) = (sample.classes.get(&Part::Sentiment), answer) {
-            if let Some((best, _)) = answer.iter().max_by(|a, b| a.1.total_cmp(b.1)) {
-                counter.add(&given.label, best);
-            }
-            pairs.push((given.label.as_str(), answer));
-        }
-    }
-    let temperature = soften::temperature(&pairs);
-    let mut text = String::new();
-    for (sample, answer) in samples.iter().zip(answers) {
-        let share = f64::from(options.share);
-        let sample = softened(sample, answer.as_ref(), temperature, share);
-        text += &format!("{}\n", jsonl::line(&sample)?);
-    }
-    let path = options.out.join("soft.jsonl");
-    write_file(&path, text.as_bytes())?;
-
-    let scores = counter.scores();
-    let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "sentiment of {} held-out samples: accuracy {:.2}, weighted F1 {:.2}",
-        pairs.len(),
-        100.0 * scores.accuracy,
-        100.0 * scores.weighted_f1
-    )?;
-    writeln!(
-        out,
-        "log-loss {:.4}, at the temperature {temperature:.2} {:.4}",
-        soften::log_loss(&pairs, 1.0),
-        soften::log_loss(&pairs, temperature)
-    )?;
-    let shown = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
-    writeln!(
-        out,
-        "soft labels: {}\nto train with them: muse train {} --set 'data.train=[{{path = {}}}]' --out ...",
-        path.display(),
-        options.config.display(),
-        toml::Value::String(shown.to_string_lossy().into_owned())
-    )?;
-    Ok(out.flush()?)
-}
-
-/// A sample whose target is part label and part answer, where it has both.
-fn softened(sample: &Sample, answer: Option<&Shares>, temperature: f64, share: f64) -> Sample {
-    let mut sample = sample.clone();
-    if let (Some(given), Some(answer)) = (sample.classes.get_mut(&Part::Sentiment), answer) {
-        let answer = soften::tempered(answer, temperature);
-        let own = given.shares.take();
-        let own = own.unwrap_or_else(|| [(given.label.clone(), 1.0)].into());
-        given.shares = Some(soften::mixed(&own, &answer, share));
-    }
-    sample
 }

@@ -14,7 +14,7 @@ use muse_core::text::tokenizer::{TextTokenizer, Window};
 
 use super::config::{LossWeights, TrainConfig, TrainSection};
 use crate::data::views::View;
-use crate::data::{Given, Sample, Source, read_source};
+use crate::data::{Given, Sample, Source, read_source, readings};
 
 /// A caption in windows, with its labels and its picture's file.
 #[derive(Clone, Debug)]
@@ -179,6 +179,7 @@ impl<'a> Preparation<'a> {
             windows,
             labels: Labels {
                 entities: self.tags(&sample)?,
+                readings: self.readings(&sample)?,
                 style: self.style(&sample)?,
                 hidden: self.hidden(&sample)?,
                 classes: self.classes(&sample)?,
@@ -197,14 +198,28 @@ impl<'a> Preparation<'a> {
 
     /// A model without a head ignores that head's labels.
     fn tags(&self, sample: &Sample) -> anyhow::Result<Option<Vec<usize>>> {
-        let names = &self.config.names.tags;
-        let tags = sample.tags.as_ref().filter(|_| !names.is_empty());
-        let numbers = tags.map(|tags| {
-            let tags = tags.iter();
-            tags.map(|tag| self.known(names, tag, "tag", sample))
-                .collect()
+        let tags = sample.tags.as_ref();
+        let tags = tags.filter(|_| !self.config.names.tags.is_empty());
+        tags.map(|tags| self.numbers(tags, sample)).transpose()
+    }
+
+    /// As [`Self::tags`].
+    fn readings(&self, sample: &Sample) -> anyhow::Result<Vec<(f32, Vec<usize>)>> {
+        let readings = sample.readings.iter().flatten();
+        let readings =
+            readings.filter(|(_, share)| **share > 0.0 && !self.config.names.tags.is_empty());
+        let readings = readings.map(|(reading, share)| {
+            let tags = self.numbers(&readings::apart(reading), sample)?;
+            Ok((*share as f32, tags))
         });
-        numbers.transpose()
+        readings.collect()
+    }
+
+    fn numbers(&self, tags: &[String], sample: &Sample) -> anyhow::Result<Vec<usize>> {
+        let names = &self.config.names.tags;
+        let tags = tags.iter();
+        tags.map(|tag| self.known(names, tag, "tag", sample))
+            .collect()
     }
 
     /// A model that tells no styles apart ignores them.

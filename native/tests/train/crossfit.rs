@@ -121,13 +121,56 @@ fn a_share_of_nothing_leaves_the_labels_as_they_are() {
 }
 
 #[test]
-fn faults_are_told() {
+fn tags_are_softened_in_the_style_of_their_source() {
     let world = World::new(Data::Sentences);
-    let error = failed(&mut crossfit(&world, "cross", &[]));
-    assert!(
-        error.contains("no training sample carries a sentiment"),
-        "{error}"
-    );
+    let styled = ["--set", "data.train.0.style=wire", "--share", "0.25"];
+    let ran = done(&mut crossfit(&world, "cross", &styled));
+    let soft = lines(&world.path("cross/soft.jsonl"));
+    let mut unsure = 0;
+    for post in &soft {
+        let tags = post["tags"].as_array().expect("tags");
+        let tags: Vec<&str> = tags
+            .iter()
+            .map(|tag| tag.as_str().expect("a tag"))
+            .collect();
+        let readings = post["readings"].as_object().expect("readings");
+        let shares = readings
+            .values()
+            .map(|share| share.as_f64().expect("a share"));
+        assert!((shares.sum::<f64>() - 1.0).abs() < 1e-9, "{post}");
+        assert!(readings[&tags.join(" ")].as_f64().expect("a share") >= 0.75);
+        assert!(
+            readings
+                .keys()
+                .all(|key| key.split(' ').count() == tags.len())
+        );
+        assert_eq!(post["style"], "wire");
+        unsure += usize::from(readings.len() > 1);
+    }
+    assert!(unsure > soft.len() / 2, "{unsure}");
+    assert!(ran.out.contains("in the style wire: strict F1"), "{ran:?}");
+
+    // They are learnt from: a little training is drawn to them.
+    let common = ["train.epochs=1", "data.valid.0.style=wire"];
+    let taught = |out, path: &str| {
+        let path = format!("data.train.0.path={path}");
+        world.trained(
+            out,
+            &[&common[..], &[&path, "data.train.0.style=wire"]].concat(),
+        )
+    };
+    let plain = taught("plain", "train.txt");
+    assert!(!taught("soft", "cross/soft.jsonl").equals(&plain));
+    done(&mut crossfit(
+        &world,
+        "cross",
+        &[&styled[..2], &["--share", "0"]].concat(),
+    ));
+    assert!(taught("hard", "cross/soft.jsonl").equals(&plain));
+}
+
+#[test]
+fn faults_are_told() {
     let world = World::new(Data::Posts);
     let one = ["--set", "data.train.0.limit=1"];
     let error = failed(&mut crossfit(&world, "cross", &one));
@@ -136,10 +179,16 @@ fn faults_are_told() {
         "{error}"
     );
     assert!(!world.path("cross").exists());
-    let error = failed(&mut crossfit(
-        &world,
-        "cross",
-        &["--set", "train.weights.sentiment=0"],
-    ));
-    assert!(error.contains("train.weights.sentiment is 0"), "{error}");
+    let none = ["sentiment", "entities"].map(|part| format!("train.weights.{part}=0"));
+    let none = ["--set", &none[0], "--set", &none[1]];
+    let error = failed(&mut crossfit(&world, "cross", &none));
+    assert!(
+        error.contains("no training sample carries what is softened"),
+        "{error}"
+    );
+    let ran = done(&mut crossfit(&world, "cross", &none[..2]));
+    assert!(
+        ran.out.contains("entities of") && !ran.out.contains("sentiment of"),
+        "{ran:?}"
+    );
 }

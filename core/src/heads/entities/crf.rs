@@ -3,6 +3,8 @@
 //! Training runs on the device and is differentiable; decoding runs on the host, in f64, on the few numbers that a
 //! caption has.
 
+mod best;
+
 use burn::module::{Module, Param};
 use burn::nn::Initializer;
 use burn::tensor::{Device, Tensor};
@@ -183,46 +185,6 @@ impl Decoder {
         self
     }
 
-    /// The best sequence of tags for `emissions`, row-major `[W, K]`, and its unnormalised score.
-    pub fn viterbi(&self, emissions: &[f32]) -> (Vec<usize>, f64) {
-        let words = emissions.len() / self.tags;
-        if words == 0 {
-            return (Vec::new(), 0.0);
-        }
-        let mut best: Vec<f64> = self.begin(emissions);
-        let mut back = Vec::with_capacity(words);
-        for t in 1..words {
-            let mut next = vec![f64::NEG_INFINITY; self.tags];
-            let mut from_which = vec![0; self.tags];
-            for to in 0..self.tags {
-                for (from, score) in best.iter().enumerate() {
-                    let score = score + self.transitions[from * self.tags + to];
-                    if score > next[to] {
-                        (next[to], from_which[to]) = (score, from);
-                    }
-                }
-                next[to] += self.emission(emissions, t, to);
-            }
-            best = next;
-            back.push(from_which);
-        }
-        let mut tag = 0;
-        let mut score = f64::NEG_INFINITY;
-        for (candidate, value) in best.iter().enumerate() {
-            let value = value + self.end[candidate];
-            if value > score {
-                (score, tag) = (value, candidate);
-            }
-        }
-        let mut path = vec![tag];
-        for from_which in back.iter().rev() {
-            tag = from_which[tag];
-            path.push(tag);
-        }
-        path.reverse();
-        (path, score)
-    }
-
     /// Forward and backward tables of `emissions`, from which posteriors are read.
     pub fn posterior<'a>(&'a self, emissions: &'a [f32]) -> Posterior<'a> {
         let words = emissions.len() / self.tags;
@@ -374,6 +336,17 @@ mod tests {
             let (path, score) = decoder.viterbi(&emissions);
             let best = all.iter().map(|(_, s)| *s).fold(f64::NEG_INFINITY, f64::max);
             proptest::prop_assert!((score - best).abs() < 1e-9);
+            let mut right: Vec<f64> = all.iter().map(|(_, s)| *s).filter(|s| s.is_finite()).collect();
+            right.sort_by(|a, b| b.total_cmp(a));
+            for count in [2, 7, 1000] {
+                let found = decoder.best(&emissions, count);
+                proptest::prop_assert_eq!(found.len(), count.min(right.len()));
+                for ((path, score), right) in found.iter().zip(&right) {
+                    let own = all.iter().find(|(other, _)| other == path).map(|(_, s)| *s);
+                    proptest::prop_assert!((score - right).abs() < 1e-9);
+                    proptest::prop_assert!((score - own.unwrap_or(f64::NAN)).abs() < 1e-9);
+                }
+            }
             for (before, after) in path.iter().zip(&path[1..]) {
                 proptest::prop_assert!(decoder.transitions[before * 5 + after].is_finite());
             }

@@ -248,6 +248,41 @@ const FAULTS: &[(&str, &str)] = &[
 ];
 
 #[test]
+fn tags_may_be_shares_of_readings() {
+    let line = r##"{"words": ["#NBA", "star"], "readings": {"B-ORG O": 0.2, "O O": 0.6, "B-LEAGUE O": 0.2}, "style": "wire", "labels": ["ORG"]}"##;
+    let rename = BTreeMap::from([("LEAGUE".to_owned(), "ORG".to_owned())]);
+    let sample = parse_with(line, &rename, true).unwrap();
+    assert_eq!(tagged(&sample), "#/O NBA/O star/O");
+    let readings = sample.readings.clone().unwrap();
+    let of = |reading: &str| readings[reading];
+    assert!((of("O B-ORG O") - 0.4).abs() < 1e-9 && (of("O O O") - 0.6).abs() < 1e-9);
+    assert_eq!(sample.style.as_deref(), Some("wire"));
+    assert_eq!(sample.marked.as_deref(), Some(&["ORG".to_owned()][..]));
+    // What was read is written so that it is read again.
+    let again = parse_plain(&super::line(&sample).unwrap().to_string()).unwrap();
+    assert_eq!(
+        again,
+        Sample {
+            id: again.id.clone(),
+            ..sample
+        }
+    );
+
+    let own = r#"{"words": ["a"], "tags": ["O"], "readings": {"B-X": 1.0}}"#;
+    assert_eq!(tagged(&parse_plain(own).unwrap()), "a/O");
+    for (readings, said) in [
+        (r#"{"O O": 1.0}"#, "has 2 tags for 1 words"),
+        (r#"{"O": 0.5}"#, "must be shares that sum to 1"),
+        (r#"["O"]"#, "must be shares that sum to 1"),
+        (r#"{"X": 1.0}"#, "is not a tag"),
+    ] {
+        let line = format!(r#"{{"words": ["a"], "readings": {readings}}}"#);
+        let error = format!("{:#}", parse_plain(&line).unwrap_err());
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
 fn faults_say_what_is_wrong() {
     for &(line, expected) in FAULTS {
         let error = format!("{:#}", parse_plain(line).unwrap_err());
