@@ -1,5 +1,7 @@
 //! `muse train` from end to end: the real binary, tiny encoders, data made by formula.
 
+#[path = "train/cases.rs"]
+mod cases;
 #[cfg(feature = "studies")]
 #[path = "train/crossfit.rs"]
 mod crossfit;

@@ -168,7 +168,7 @@ fn model_of(path: &Path) -> anyhow::Result<MuseConfig> {
     let read = || -> anyhow::Result<Vec<Sample>> {
         let mut samples = Vec::new();
         for source in &config.data.train {
-            samples.extend(read_source(source, &config.base).context(
+            samples.extend(read_source(source, &config.data_folder()).context(
                 "tags, classes and the captioner's vocabulary are those of the data; without the data, set model.tags or \
                  model.classes, and model.decoders.captioner.tokens",
             )?);

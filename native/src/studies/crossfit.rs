@@ -92,7 +92,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 fn read_samples(config: &TrainConfig) -> anyhow::Result<Vec<Sample>> {
     let mut samples = Vec::new();
     for source in &config.data.train {
-        samples.extend(read_source(source, &config.base)?);
+        samples.extend(read_source(source, &config.data_folder())?);
     }
     let counts = |part| config.train.weights.of(part) > 0.0;
     let softened = |sample: &Sample| {

@@ -76,6 +76,14 @@ impl TrainConfig {
         self.base.join(path)
     }
 
+    /// What the sources' paths are relative to, seen from the current folder.
+    pub fn data_folder(&self) -> PathBuf {
+        match &self.data.folder {
+            Some(folder) => self.path(folder),
+            None => self.base.clone(),
+        }
+    }
+
     /// The decoders whose weights in the objective are above 0; `vocabulary` makes the captioner's.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use muse_core::config::MuseConfig;
 use muse_core::heads::classifier::Label;
 use muse_core::heads::{Classes, Labels};
 use muse_core::objective::Part;
-use muse_core::text::tokenizer::{TextTokenizer, Window};
+use muse_core::text::tokenizer::{EncodedText, TextTokenizer, Window};
 
 use super::config::{LossWeights, TrainConfig, TrainSection};
 use crate::data::views::View;
@@ -21,6 +21,8 @@ use crate::data::{Given, Sample, Source, read_source, readings};
 pub struct Post {
     /// The text windows; at least one.
     pub windows: Vec<Window>,
+    /// Each window in small letters, and in capitals; none where the captions are shown as they are.
+    pub recased: Vec<[EncodedText; 2]>,
     /// What is known of it.
     pub labels: Labels,
     /// The picture.
@@ -53,7 +55,7 @@ impl Samples {
     /// When one cannot be read, or the training data have nothing to teach.
     pub fn read(config: &TrainConfig) -> anyhow::Result<Self> {
         let read = |sources: &[Source]| -> anyhow::Result<Vec<_>> {
-            let read = |source| read_source(source, &config.base);
+            let read = |source| read_source(source, &config.data_folder());
             let titled = sources
                 .iter()
                 .map(|source| Ok((source.title(), read(source)?)));
@@ -122,7 +124,10 @@ impl Corpus {
             sets: Vec::new(),
         };
         for (title, samples) in samples.train {
-            let preparation = Preparation::new(&title, model, tokenizer);
+            let preparation = Preparation {
+                recased: train.recased > 0.0,
+                ..Preparation::new(&title, model, tokenizer)
+            };
             corpus.train.extend(preparation.posts(samples)?);
         }
         for (title, samples) in samples.valid {
@@ -155,6 +160,8 @@ struct Preparation<'a> {
     title: &'a str,
     config: &'a MuseConfig,
     tokenizer: &'a TextTokenizer,
+    /// Whether windows are prepared in other cases too.
+    recased: bool,
 }
 
 impl<'a> Preparation<'a> {
@@ -163,6 +170,7 @@ impl<'a> Preparation<'a> {
             title,
             config,
             tokenizer,
+            recased: false,
         }
     }
 
@@ -175,8 +183,13 @@ impl<'a> Preparation<'a> {
         let windows = self
             .tokenizer
             .windows(&sample.words, self.config.max_pieces);
+        let recased = match self.recased {
+            true => self.recased(&sample.words, &windows),
+            false => Vec::new(),
+        };
         let mut post = Post {
             windows,
+            recased,
             labels: Labels {
                 entities: self.tags(&sample)?,
                 readings: self.readings(&sample)?,
@@ -194,6 +207,27 @@ impl<'a> Preparation<'a> {
             captioner.vocabulary.encode(&pieces[1..pieces.len() - 1])
         });
         Ok(post)
+    }
+
+    /// None where another case has other windows, as it may for an encoder that minds the case.
+    fn recased(&self, words: &[String], windows: &[Window]) -> Vec<[EncodedText; 2]> {
+        let in_case = |change: fn(&str) -> String| {
+            let words: Vec<String> = words.iter().map(|word| change(word)).collect();
+            self.tokenizer.windows(&words, self.config.max_pieces)
+        };
+        let [small, large] = [in_case(str::to_lowercase), in_case(str::to_uppercase)];
+        let agrees = |other: &[Window]| {
+            let ranges = |windows: &[Window]| -> Vec<_> {
+                windows.iter().map(|window| window.words.clone()).collect()
+            };
+            ranges(other) == ranges(windows)
+        };
+        match agrees(&small) && agrees(&large) {
+            true => (small.into_iter().zip(large))
+                .map(|(small, large)| [small.encoded, large.encoded])
+                .collect(),
+            false => Vec::new(),
+        }
     }
 
     /// A model without a head ignores that head's labels.

@@ -42,23 +42,26 @@ pub struct ValidInput {
     pub targets: Vec<Option<DecoderTarget>>,
 }
 
-/// How pictures are shown in training besides where they belong.
+/// How captions and pictures are shown in training besides as they are.
 #[derive(Clone, Copy, Debug)]
-struct PhotoNoise {
+struct Noise {
     /// Share of the entity captions without a picture that are shown a random one.
     stray: f64,
     /// Share of the pictures that are withheld.
     withheld: f64,
     /// Views of a photo, the whole of it among them.
     views: u32,
+    /// Share of the captions in small letters, and of those in capitals.
+    recased: f64,
 }
 
-impl PhotoNoise {
+impl Noise {
     fn of(train: &TrainSection) -> Self {
         Self {
             stray: train.stray_photos,
             withheld: train.withheld_photos,
             views: train.photo_views,
+            recased: train.recased,
         }
     }
 }
@@ -78,7 +81,7 @@ struct TrainShared {
     windows: Vec<(usize, usize)>,
     lengths: Vec<usize>,
     strays: Vec<PathBuf>,
-    noise: PhotoNoise,
+    noise: Noise,
     gallery: Arc<Gallery>,
     seed: u64,
 }
@@ -102,7 +105,7 @@ impl TrainFeed {
                 windows,
                 lengths,
                 strays,
-                noise: PhotoNoise::of(&config.train),
+                noise: Noise::of(&config.train),
                 gallery,
                 seed: config.seed,
             }),
@@ -141,9 +144,9 @@ impl TrainShared {
         index: usize,
         epoch: usize,
     ) -> anyhow::Result<(Example, Option<DecoderTarget>)> {
-        let (post, window) = self.windows[index];
+        let (post, number) = self.windows[index];
         let post = &self.posts[post];
-        let window = &post.windows[window];
+        let window = &post.windows[number];
         // Of its own, so that neither workers nor batches have a say.
         let mut rng = ChaCha8Rng::seed_from_u64(mix(&[self.seed, epoch as u64, index as u64]));
         let path = match &post.image {
@@ -167,8 +170,16 @@ impl TrainShared {
             Some(path) => self.gallery.decoder_target(post, path)?,
             None => None,
         };
+        let mut text = &window.encoded;
+        if let Some([small, large]) = post.recased.get(number) {
+            text = match rng.random::<f64>() {
+                draw if draw < self.noise.recased => small,
+                draw if draw < 2.0 * self.noise.recased => large,
+                _ => text,
+            };
+        }
         let example = Example {
-            text: window.encoded.clone(),
+            text: text.clone(),
             picture: path.map(|p| self.gallery.picture(p, view)).transpose()?,
             labels: post.labels.of_window(window.words.clone()),
         };

@@ -67,6 +67,7 @@ mod tests {
         };
         let mut posts = targets.map(|target| Post {
             windows: Vec::new(),
+            recased: Vec::new(),
             labels: Labels {
                 classes: [(Part::Sentiment, label(target))].into(),
                 ..Labels::default()

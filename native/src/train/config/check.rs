@@ -78,6 +78,8 @@ impl TrainSection {
             ("train.warmup", self.warmup),
             ("train.stray_photos", self.stray_photos),
             ("train.withheld_photos", self.withheld_photos),
+            // There are two other cases, and what remains.
+            ("train.recased, twice,", 2.0 * self.recased),
             ("train.label_smoothing", self.label_smoothing),
             ("train.class_balance", self.class_balance),
         ];

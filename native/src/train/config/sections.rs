@@ -178,6 +178,10 @@ pub struct TrainSection {
     /// Share of the pictures that are withheld, so that their absence does no harm.
     #[serde(default)]
     pub withheld_photos: f64,
+    /// Share of the captions that are shown in small letters, and of those that are shown in capitals, so that such are understood
+    /// too.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recased: f64,
     /// Views of each training photo, one of which is drawn whenever the photo is shown: itself, and crops of it.
     /// The image generator draws the whole photo all the same.
     #[serde(default = "one_view", skip_serializing_if = "is_one")]
@@ -277,6 +281,9 @@ impl Default for CacheSection {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSection {
+    /// What the sources' paths are relative to, and itself to the configuration's folder; that folder when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
     /// What is trained on, all mixed.
     #[serde(default)]
     pub train: Vec<Source>,
