@@ -9,6 +9,7 @@ mod serve;
 mod site;
 mod stages;
 mod tools;
+mod train_shipped;
 mod tree;
 mod weights;
 
@@ -66,6 +67,18 @@ enum Chore {
     },
     /// Fetch and verify the two default pretrained encoders
     Weights,
+    /// Train the model that the page ships, from the pretrained encoders on: hours; an interrupted one goes on
+    TrainShipped {
+        /// The folder of the data, laid out as docs/training.md says
+        #[arg(long, value_name = "DIR", default_value = "data")]
+        data: PathBuf,
+        /// The folder of all that comes of it
+        #[arg(long, value_name = "DIR", default_value = "runs/shipped")]
+        out: PathBuf,
+        /// Where to train: auto, gpu or cpu
+        #[arg(long, default_value = "auto")]
+        device: String,
+    },
     /// Look for files and paths that do not belong in the repository
     CheckTree,
     /// What Trunk.toml calls: fill the folder that trunk is about to serve
@@ -97,6 +110,9 @@ fn run(chore: Chore) -> Result<()> {
         }
         Chore::Test { stages } => stages::run(&project, &stages),
         Chore::Weights => weights::ensure(&project.weights()?),
+        Chore::TrainShipped { data, out, device } => {
+            train_shipped::run(&project, &data, &out, &device)
+        }
         Chore::CheckTree => tree::check(&project.root),
         Chore::Trunk => site::for_trunk(&project),
     }

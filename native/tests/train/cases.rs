@@ -21,7 +21,9 @@ fn captions_are_understood_in_any_case() {
         let model = run.folder.join("best.muse");
         ["valid.txt", "small.txt", "capitals.txt"].map(|name| {
             let report = eval(&world, &model, &[name]);
-            report["pooled"]["entities"]["micro"]["f1"].as_f64().expect("an F1")
+            report["pooled"]["entities"]["micro"]["f1"]
+                .as_f64()
+                .expect("an F1")
         })
     };
     let [plain, taught] = [f1("plain", "0"), f1("taught", "0.3")];
