@@ -7,6 +7,8 @@ mod crossfit;
 mod decoders;
 #[path = "train/faults.rs"]
 mod faults;
+#[path = "train/pretrain.rs"]
+mod pretrain;
 #[cfg(unix)]
 #[path = "train/resume.rs"]
 mod resume;
