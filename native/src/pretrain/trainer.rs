@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use burn::module::{Module, ParamGroup};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use burn::train::checkpoint::{Checkpointer, CheckpointerError};
 use muse_core::pretraining::{Pretraining, PretrainingBatch};
 
@@ -58,7 +58,7 @@ impl Trainer {
     /// Learns from a batch. Takes the trainer, since weights that nobody else holds are changed in their place.
     pub(super) fn step(mut self, batch: &PretrainingBatch) -> (Self, StepLosses) {
         let losses = self.model.losses(batch);
-        let read = |loss: &burn::tensor::Tensor<1>| f64::from(loss.clone().into_scalar::<f32>());
+        let read = |loss: &Tensor<1>| f64::from(loss.clone().into_scalar::<f32>());
         let told = StepLosses {
             pieces: read(&losses.pieces),
             shapes: read(&losses.shapes),
