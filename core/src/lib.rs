@@ -26,6 +26,7 @@ pub mod load;
 pub mod model;
 pub mod objective;
 pub mod pixels;
+pub mod pretraining;
 pub mod tagger;
 pub mod text;
 pub mod validate;

@@ -1,8 +1,8 @@
 //! Gradients are those of the functions, by differences; every tier and every number of threads gives the same digits.
 
 use muse_kernels::learning::{
-    AdamW, Attention, Convolution, Dropout, Matrix, concat_elu, concat_elu_backward, gate,
-    gate_backward, gelu, gelu_backward, linear, normalise, normalise_backward, product, relu,
+    AdamW, Attention, Convolution, Dropout, Matrix, concat_elu, concat_elu_backward, cross_entropy,
+    gate, gate_backward, gelu, gelu_backward, linear, normalise, normalise_backward, product, relu,
     relu_backward, scale, sum_rows, sum_squares,
 };
 use muse_kernels::{Tier, awake};
@@ -107,6 +107,19 @@ proptest! {
         let of_gamma = by_differences(&gamma, &weights, |gamma| run(&rows, gamma, &beta).0);
         assert_close(&scales, &of_gamma, 3e-3);
         assert_close(&shifts, &by_differences(&beta, &weights, |beta| run(&rows, &gamma, beta).0), 3e-3);
+    }
+
+    #[test]
+    fn a_cross_entropy_has_its_gradient(count in 1..5usize, width in 1..40usize, seed in 0..99usize) {
+        let scores = numbers(count * width, seed);
+        let targets: Vec<usize> = (0..count).map(|row| (row * 31 + seed) % width).collect();
+        let run = |scores: &[f32]| cross_entropy(Tier::best(), &mut scores.to_vec(), width, &targets);
+        let mut given = scores.clone();
+        cross_entropy(Tier::best(), &mut given, width, &targets);
+        let right = by_differences(&scores, &vec![1.0; count], run);
+        assert_close(&given, &right, 3e-3);
+        let nats = run(&vec![0.5; count * width]);
+        assert_close(&nats, &vec![(width as f32).ln(); count], 1e-5);
     }
 
     #[test]
@@ -247,6 +260,9 @@ fn tiers_and_threads_change_no_digit() {
             adamw.step(tier, values, &others, [&mut first, &mut second]);
             scale(tier, values, first.iter().chain(&second).sum());
         });
+        let targets: Vec<usize> = (0..count).map(|row| row % width).collect();
+        keep(&|values| drop(cross_entropy(tier, values, width, &targets)));
+        all.extend(cross_entropy(tier, &mut rows.clone(), width, &targets));
         all.push(sum_squares(tier, &rows) as f32);
         all.extend(concat_elu(tier, &rows, width));
         all.extend(concat_elu_backward(

@@ -348,7 +348,7 @@ impl Setup {
 
     fn step(&self, bench: &mut Bench) {
         let trainee = self.trainee(None);
-        let mut optimizer = optimizer(&trainee, &self.config.train, &self.device);
+        let mut optimizer = optimizer(&trainee, self.config.train.weight_decay, &self.device);
         let mut rates = schedule(&self.config, 1_000_000).expect("the rates");
         // The gradients of one step do for all: their values make no difference to the time.
         let gradients = TrainStep::step(&trainee, self.input.clone()).grads;

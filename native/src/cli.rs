@@ -11,7 +11,7 @@ use self::tag::TagArgs;
 use crate::commands::{caption, eval, export, imagine, info};
 #[cfg(feature = "studies")]
 use crate::studies::Study;
-use crate::{commands, output, train};
+use crate::{commands, output, pretrain, train};
 
 /// Finds the entities of captions and their classes, such as the sentiment, with or without their pictures.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ struct Cli {
 enum Command {
     /// Train a model
     Train(train::Options),
+    /// Have a text encoder go on learning from plain text, for `muse train` to begin with
+    Pretrain(pretrain::Options),
     #[cfg(feature = "studies")]
     #[command(flatten)]
     Study(Study),
@@ -47,6 +49,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Train(options) => train::run(&options),
+        Command::Pretrain(options) => pretrain::run(&options),
         #[cfg(feature = "studies")]
         Command::Study(study) => study.run(),
         Command::Tag(args) => match args.check() {
@@ -171,6 +174,8 @@ mod tests {
             "muse train c --out o --set lr",
             "muse train c --out o --resume --init m",
             "muse train c --out o --device tpu",
+            "muse pretrain",
+            "muse pretrain c --init m",
             "muse sweep s",
             "muse sweep s --out o --set epochs",
             "muse sweep s --out o --redraw --dry-run",

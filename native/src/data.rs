@@ -1,13 +1,15 @@
 //! Training and validation data: files of posts, read into [`Sample`]s; batches, prepared ahead of the
 //! step; and what a frozen CNN sees in a picture, kept on disk.
 //!
-//! `conll`, `jsonl`, `captions` → `Sample` → [`loader::plan_epoch`] → [`loader::ordered`] (with [`cache`]) → the
+//! `conll`, `jsonl`, `captions`, `lines` → `Sample` → [`loader::plan_epoch`] → [`loader::ordered`] (with [`cache`]) → the
 //! trainer's batches.
 
+pub(crate) mod blocklist;
 pub mod cache;
 pub mod captions;
 pub mod conll;
 pub mod jsonl;
+pub mod lines;
 pub mod loader;
 pub mod picture;
 pub mod readings;
@@ -26,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use sample::{Given, Sample, Shares, names_of};
 
-/// The form of a data file: [`conll`], [`jsonl`] or [`captions`].
+/// The form of a data file: [`conll`], [`jsonl`], [`captions`] or [`lines`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -36,6 +38,8 @@ pub enum Format {
     Jsonl,
     /// Captioned pictures, in CSV
     Captions,
+    /// Plain text, one text a line
+    Text,
 }
 
 impl Format {
@@ -47,6 +51,7 @@ impl Format {
                 r#"{"text": "Eileen Collins smiles", "image": "images/16.jpg", "entities": [[0, 14, "PER"]], "sentiment": "positive"}"#
             }
             Self::Captions => "image,caption\n1234.jpg,An astronaut smiles.",
+            Self::Text => "An astronaut smiles.",
         }
     }
 }
@@ -62,7 +67,7 @@ pub struct Source {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Its form; by default that of its ending: `.jsonl` and `.ndjson`, or `.txt`, `.conll` and `.bio`, or `.csv`
-    /// (captioned pictures).
+    /// (captioned pictures). Plain text has to be said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// The folder of its pictures. CoNLL has none without it; JSON lines name paths below it, or below the
@@ -155,7 +160,7 @@ impl Source {
             (None, "csv") => Ok(Format::Captions),
             _ => bail!(
                 "cannot tell the form of {}: its ending is none of .jsonl, .ndjson, .txt, .conll, .bio and .csv; \
-                 set format to \"jsonl\", \"conll\" or \"captions\"",
+                 set format to \"jsonl\", \"conll\", \"captions\" or \"text\"",
                 self.path.display()
             ),
         }
@@ -165,7 +170,7 @@ impl Source {
 /// Reads a source; its paths are relative to `base`.
 ///
 /// # Errors
-/// See [`conll::read`], [`jsonl::read`] and [`captions::read`]; and when the form cannot be told, a new name of an entity type
+/// See [`conll::read`], [`jsonl::read`], [`captions::read`] and [`lines::read`]; and when the form cannot be told, a new name of an entity type
 /// is empty, there is not one sample, or one has a type that is not among its source's `labels`.
 pub fn read_source(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> {
     let samples = read_file(source, base)?;
@@ -241,6 +246,7 @@ fn read_file(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> {
             jsonl::read(&path, options)
         }
         Format::Captions => captions::read(&path, images, source.no_images),
+        Format::Text => lines::read(&path),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod data;
 pub mod device;
 pub mod memory;
 pub mod output;
+pub mod pretrain;
 pub mod pretrained;
 #[cfg(feature = "studies")]
 pub mod studies;

@@ -1,5 +1,6 @@
 //! Pretrained weights on disk: PyTorch's `.pth`, `.safetensors`, and Hugging Face's BERT folders.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -10,6 +11,9 @@ use half::{bf16, f16};
 use muse_core::encoders::text::TextEncoderConfig;
 use muse_core::text::tokenizer::TextTokenizer;
 use muse_core::weights::{NamedTensor, StateDict, read_safetensors};
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::output::write_file;
 
 /// A pretrained text encoder.
 pub struct PretrainedText {
@@ -47,6 +51,49 @@ pub fn read_text_encoder(folder: &Path) -> Result<PretrainedText> {
         state,
         tokenizer,
     })
+}
+
+/// Writes a Hugging Face folder that [`read_text_encoder`] reads: these `files`, and the weights `state` under Hugging Face's names. The
+/// folder, which must not be there, appears whole or not at all.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub fn write_text_encoder<const N: usize>(
+    folder: &Path,
+    files: [(&str, Vec<u8>); N],
+    state: &StateDict,
+) -> Result<()> {
+    let context = || format!("cannot write {}", folder.display());
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let beside = folder.with_file_name(format!(".{name}.part"));
+    match std::fs::remove_dir_all(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(context);
+        }
+        _ => std::fs::create_dir_all(&beside).with_context(context)?,
+    }
+    for (name, bytes) in files {
+        write_file(&beside.join(name), &bytes)?;
+    }
+    let bytes: Vec<(&String, &NamedTensor, Vec<u8>)> = (state.iter())
+        .map(|(name, tensor)| {
+            let bytes = tensor.data.iter().flat_map(|value| value.to_le_bytes());
+            (name, tensor, bytes.collect())
+        })
+        .collect();
+    let views = (bytes.iter())
+        .map(|(name, tensor, bytes)| {
+            let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?;
+            Ok((name, view))
+        })
+        .collect::<Result<Vec<_>>>()
+        .with_context(context)?;
+    // Without it Hugging Face's library does not read the file.
+    let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let weights = safetensors::serialize(views, Some(format)).with_context(context)?;
+    write_file(&beside.join("model.safetensors"), &weights)?;
+    std::fs::rename(&beside, folder).with_context(context)
 }
 
 /// Reads the tokenizer of a Hugging Face folder.

@@ -76,34 +76,48 @@ pub struct Options {
 impl Options {
     /// The run's folder.
     fn folder(&self) -> PathBuf {
-        let name = || self.config.file_stem().unwrap_or_default();
-        let named = || Path::new("runs").join(name());
-        self.out.clone().unwrap_or_else(named)
+        run_folder(self.out.as_deref(), &self.config)
     }
 
     /// The command that goes on with the run.
     fn again(&self) -> String {
-        let quoted = |text: &str| {
-            let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-            match !text.is_empty() && text.chars().all(is_plain) {
-                true => text.to_owned(),
-                false => format!("'{}'", text.replace('\'', r"'\''")),
-            }
-        };
-        let mut words = vec!["muse train".to_owned()];
-        words.push(quoted(&self.config.to_string_lossy()));
-        words.push(format!(
-            "--out {}",
-            quoted(&self.folder().to_string_lossy())
-        ));
-        words.extend(
-            self.overrides
-                .iter()
-                .map(|pair| format!("--set {}", quoted(pair))),
-        );
-        words.push(format!("--device {} --resume", self.device.name()));
-        words.join(" ")
+        let places = [&self.config, &self.folder()];
+        again("train", places, &self.overrides, self.device)
     }
+}
+
+/// The folder of a run: the one that was named, or one below `runs/` that is called like the configuration.
+pub(crate) fn run_folder(named: Option<&Path>, config: &Path) -> PathBuf {
+    match named {
+        Some(folder) => folder.to_path_buf(),
+        None => Path::new("runs").join(config.file_stem().unwrap_or_default()),
+    }
+}
+
+/// The command line that goes on with a run of `muse COMMAND`, for people to copy; the `places` are its configuration and folder.
+pub(crate) fn again(
+    command: &str,
+    [config, folder]: [&PathBuf; 2],
+    overrides: &[String],
+    device: DeviceChoice,
+) -> String {
+    let quoted = |text: &str| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+        match !text.is_empty() && text.chars().all(is_plain) {
+            true => text.to_owned(),
+            false => format!("'{}'", text.replace('\'', r"'\''")),
+        }
+    };
+    let mut words = vec![format!("muse {command}")];
+    words.push(quoted(&config.to_string_lossy()));
+    words.push(format!("--out {}", quoted(&folder.to_string_lossy())));
+    words.extend(
+        overrides
+            .iter()
+            .map(|pair| format!("--set {}", quoted(pair))),
+    );
+    words.push(format!("--device {} --resume", device.name()));
+    words.join(" ")
 }
 
 /// Trains.
@@ -229,7 +243,7 @@ fn new_learner(
         workers: Arc::new(Workers::new(chosen.workers)?),
     };
     let trainee = Trainee::new(muse, decoders, settings);
-    let optimizer = optimizer::optimizer(&trainee, &config.train, &device);
+    let optimizer = optimizer::optimizer(&trainee, config.train.weight_decay, &device);
     let schedule = learner::schedule(config, total)?;
     Ok(Learner::new(trainee, optimizer, schedule))
 }
@@ -323,7 +337,7 @@ pub fn freeze(config: &TrainConfig, muse: Muse) -> anyhow::Result<Muse> {
 }
 
 /// The first Ctrl-C stops after the step and saves; the second ends at once.
-fn stop_on_ctrl_c(interrupter: &Interrupter) -> anyhow::Result<()> {
+pub(crate) fn stop_on_ctrl_c(interrupter: &Interrupter) -> anyhow::Result<()> {
     let interrupter = interrupter.clone();
     let asked = AtomicBool::new(false);
     ctrlc::set_handler(move || {

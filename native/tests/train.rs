@@ -12,6 +12,8 @@ mod faults;
 #[cfg(feature = "studies")]
 #[path = "train/label.rs"]
 mod label;
+#[path = "train/pretrain.rs"]
+mod pretrain;
 #[cfg(unix)]
 #[path = "train/resume.rs"]
 mod resume;

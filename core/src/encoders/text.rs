@@ -130,4 +130,18 @@ impl TextEncoder {
             Self::Bert(bert) => bert.load_published(dict).map(Self::Bert),
         }
     }
+
+    /// The weights under the names that Hugging Face's file has; [`Self::load_published`] reads them again.
+    pub fn published(&self) -> StateDict {
+        match self {
+            Self::Bert(bert) => bert.published(),
+        }
+    }
+
+    /// What stands for each word piece, `[V, d]`.
+    pub(crate) fn pieces(&self) -> Tensor<2> {
+        match self {
+            Self::Bert(bert) => bert.pieces(),
+        }
+    }
 }

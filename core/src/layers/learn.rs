@@ -11,6 +11,8 @@ mod pictures;
 mod rows;
 #[cfg(all(test, feature = "learn"))]
 mod tests;
+#[cfg(feature = "learn")]
+mod vocabulary;
 
 #[cfg(not(feature = "learn"))]
 pub(crate) use self::nothing::*;
@@ -18,7 +20,7 @@ pub(crate) use self::nothing::*;
 pub(crate) use muse_kernels::learning::Dropout;
 
 #[cfg(feature = "learn")]
-pub(crate) use self::{attention::attention, graph::learns, pictures::*, rows::*};
+pub(crate) use self::{attention::attention, graph::learns, pictures::*, rows::*, vocabulary::*};
 
 /// Nobody learns here.
 #[cfg(not(feature = "learn"))]
@@ -69,6 +71,15 @@ mod nothing {
         _: &Tensor<1>,
         _: f64,
     ) -> Option<Tensor<D>> {
+        None
+    }
+
+    pub(crate) fn cross_entropy(
+        _: &Tensor<2>,
+        _: &Tensor<2>,
+        _: &Tensor<1>,
+        _: &[usize],
+    ) -> Option<Tensor<1>> {
         None
     }
 

@@ -141,6 +141,11 @@ impl TextTokenizer {
         self.unk
     }
 
+    /// The piece in the place of a hidden word, which the encoder itself does not need: `None` where there is none.
+    pub fn mask(&self) -> Option<u32> {
+        self.tokenizer.token_to_id("[MASK]")
+    }
+
     /// How a piece is written; one that goes on with a word begins with `##`.
     pub fn piece(&self, id: u32) -> Option<String> {
         self.tokenizer.id_to_token(id)

@@ -1,5 +1,9 @@
 //! What others call the parameters of our modules: how a published encoder is read is beside the encoder.
 
+use burn::module::Module;
+
+use super::{StateDict, state_dict, transpose};
+
 /// Where a parameter is found in a file that is not ours.
 pub(crate) struct Foreign {
     /// Its name there.
@@ -16,6 +20,20 @@ impl Foreign {
             transposed: false,
         }
     }
+}
+
+/// The weights of a module as others have them, of which `foreign` says where each parameter is.
+pub(crate) fn publish<M: Module>(module: &M, foreign: impl Fn(&str) -> Foreign) -> StateDict {
+    let own = state_dict(module).into_iter();
+    own.map(|(path, tensor)| {
+        let Foreign { name, transposed } = foreign(&path);
+        let tensor = match transposed {
+            true => transpose(tensor),
+            false => tensor,
+        };
+        (name, tensor)
+    })
+    .collect()
 }
 
 /// What PyTorch calls a parameter of a normalisation.

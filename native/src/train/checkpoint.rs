@@ -143,13 +143,11 @@ pub fn tidy(folder: &Path) -> std::io::Result<Vec<usize>> {
 ///
 /// Names the file at fault, or what to do with a run that an earlier version began.
 pub fn verify<M: Module>(folder: &Path, step: usize, model: &M, best: &Path) -> anyhow::Result<()> {
-    let [weights, optimizer, scheduler] = PARTS.map(|part| path(folder, part, step));
-    let record: ModuleRecord = load(&weights)?;
-    load::<OptimizerRecord>(&optimizer)?;
-    load::<LrSchedulerRecord>(&scheduler)?;
+    let (record, _, _) = restore(folder, step)?;
     let Err(error) = model.clone().try_load_record(record) else {
         return Ok(());
     };
+    let weights = path(folder, PARTS[0], step);
     let (weights, problem) = (weights.display(), error.to_string());
     // Whatever the labels are, there is a text encoder: if its weights are missing, they had other names.
     ensure!(
@@ -166,6 +164,19 @@ pub fn verify<M: Module>(folder: &Path, step: usize, model: &M, best: &Path) -> 
     Err(error).context(format!(
         "the checkpoint {weights} does not fit the model; is the data what it was, with the same labels?"
     ))
+}
+
+/// The parts of a checkpoint.
+///
+/// # Errors
+///
+/// Names the file that cannot be read.
+pub(crate) fn restore(
+    folder: &Path,
+    step: usize,
+) -> anyhow::Result<(ModuleRecord, OptimizerRecord, LrSchedulerRecord)> {
+    let [weights, optimizer, scheduler] = PARTS.map(|part| path(folder, part, step));
+    Ok((load(&weights)?, load(&optimizer)?, load(&scheduler)?))
 }
 
 fn load<R: Checkpoint>(path: &Path) -> anyhow::Result<R> {

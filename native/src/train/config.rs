@@ -14,7 +14,8 @@ use muse_core::encoders::image::ImageEncoderConfig;
 use muse_core::heads::Names;
 use serde::{Deserialize, Serialize};
 
-use self::overrides::{parse_value, set};
+pub(crate) use self::check::all_within;
+pub(crate) use self::overrides::overridden;
 pub use self::sections::{
     CacheSection, CaptionerSection, DataSection, DecodersSection, ImageSection, LossWeights,
     ModelSection, Rates, TextSection, TrainSection, Tune,
@@ -57,15 +58,7 @@ impl TrainConfig {
     }
 
     fn parse(text: &str, overrides: &[String], base: PathBuf) -> anyhow::Result<Self> {
-        let mut table: toml::Value = toml::from_str(text)?;
-        for item in overrides {
-            let (key, value) = item
-                .split_once('=')
-                .with_context(|| format!("the override {item:?} is not key=value"))?;
-            set(&mut table, key.trim(), parse_value(value.trim()))
-                .with_context(|| format!("the override {item:?}"))?;
-        }
-        let mut config: Self = table.try_into()?;
+        let mut config: Self = overridden(text, overrides)?;
         config.base = base;
         config.check()?;
         Ok(config)
@@ -332,8 +325,9 @@ mod tests {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            if !path.is_file() || !(name.starts_with("muse-") || name == "quickstart") {
-                continue; // data, or a sweep, which has tests of its own
+            let is_training = name.starts_with("muse-") || name == "quickstart";
+            if !path.is_file() || !is_training || name == "muse-pretrain" {
+                continue; // data, or what has tests of its own: sweeps, and `muse pretrain`
             }
             let config = TrainConfig::load(&path, &[]).unwrap_or_else(|e| panic!("{e:#}"));
             read += 1;

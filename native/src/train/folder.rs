@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use serde::Serialize;
 
 use super::checkpoint;
-use super::config::TrainConfig;
 use crate::output::write_file;
 
 /// The files of a run's folder. Nobody else trains into it while this lives.
@@ -37,7 +37,7 @@ impl RunFolder {
     /// at it.
     pub fn open(
         out: &Path,
-        config: &TrainConfig,
+        config: &impl Serialize,
         resume: bool,
     ) -> anyhow::Result<(Self, Vec<usize>)> {
         let shown = out.display();

@@ -222,13 +222,7 @@ impl InferenceStep for Trainee {
 /// Linear warm-up, then linear decay to 0, with a peak rate for each part of the model.
 pub fn schedule(config: &TrainConfig, steps: usize) -> anyhow::Result<ModuleLrScheduler> {
     let rates = &config.train.rates;
-    let warmup = (config.train.warmup * steps as f64).round() as usize;
-    let triangle = |peak| Triangle {
-        peak,
-        warmup,
-        steps,
-        step: 0,
-    };
+    let triangle = |peak| Triangle::new(peak, config.train.warmup, steps);
     let group = |pattern: &str| {
         ParamGroup::from_regex(pattern).map_err(|error| anyhow::anyhow!("{pattern}: {error:?}"))
     };
@@ -243,12 +237,25 @@ pub fn schedule(config: &TrainConfig, steps: usize) -> anyhow::Result<ModuleLrSc
         .with_group(group(r"\.crf\.")?, triangle(rates.crf)))
 }
 
+/// A rate that rises to its peak, then falls to 0.
 #[derive(Clone, Debug)]
-struct Triangle {
+pub(crate) struct Triangle {
     peak: f64,
     warmup: usize,
     steps: usize,
     step: usize,
+}
+
+impl Triangle {
+    /// Over so many `steps`, of which it rises for a share of `warmup`.
+    pub(crate) fn new(peak: f64, warmup: f64, steps: usize) -> Self {
+        Self {
+            peak,
+            warmup: (warmup * steps as f64).round() as usize,
+            steps,
+            step: 0,
+        }
+    }
 }
 
 impl LrScheduler for Triangle {

@@ -10,24 +10,22 @@ use burn::tensor::kind::BridgeTensor;
 use burn::tensor::{Device, Tensor};
 use muse_kernels::{Tier, learning};
 
-use super::config::TrainSection;
 use super::gradients::{floats, is_here, numbers};
-use super::learner::Trainee;
 
 const BETAS: [f32; 2] = [0.9, 0.999];
 const EPSILON: f32 = 1e-8;
 
 /// AdamW for matrices, and without decay for everything of one dimension: biases, normalisations, the CRF's ends.
-pub fn optimizer(muse: &Trainee, train: &TrainSection, device: &Device) -> ModuleOptimizer {
+pub fn optimizer<M: Module>(module: &M, decay: f64, device: &Device) -> ModuleOptimizer {
     let adamw = |decay: f64| OnDevice {
         inner: Fused::new(decay as f32),
         device: device.clone().inner(),
     };
     // By path, not by id: a restored model has the ids of its checkpoint.
     let mut plain = Undecayed::default();
-    muse.visit(&mut plain);
+    module.visit(&mut plain);
     ModuleOptimizer::from(Fused::new(0.0))
-        .with_group(ParamGroup::all(), adamw(train.weight_decay), None)
+        .with_group(ParamGroup::all(), adamw(decay), None)
         .with_group(ParamGroup::from_paths(plain.paths), adamw(0.0), None)
 }
 

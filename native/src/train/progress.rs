@@ -55,6 +55,12 @@ impl Bar {
         }
     }
 
+    /// So many steps of the run are done.
+    pub(crate) fn reach(&mut self, position: u64) {
+        self.bar.set_position(position);
+        self.log(position);
+    }
+
     /// What the bar would show, for standard error that is no terminal.
     fn log(&mut self, position: u64) {
         if !self.bar.is_hidden() || self.logged.elapsed() < LOG_EVERY {
@@ -89,9 +95,7 @@ impl TrainingProgressLogger for Bar {
     }
 
     fn update_split(&mut self, items_processed: usize) {
-        let position = (self.epoch * self.steps + items_processed) as u64;
-        self.bar.set_position(position);
-        self.log(position);
+        self.reach((self.epoch * self.steps + items_processed) as u64);
     }
 
     fn end_split(&mut self) {}

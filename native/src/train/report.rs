@@ -235,6 +235,15 @@ impl MetricsFile {
                     .map(|(name, value)| (name, number(value))),
             );
         }
+        self.push(columns)
+    }
+
+    /// Adds a row of columns with their cells, and writes the file anew.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub(crate) fn push(&mut self, columns: Vec<(String, String)>) -> anyhow::Result<()> {
         let header: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
         self.rows.push(columns.into_iter().collect());
 
@@ -252,7 +261,7 @@ impl MetricsFile {
 }
 
 /// A value as the file has it.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value.is_finite() {
         true => format!("{value:.6}"),
         false => String::new(),

@@ -18,7 +18,7 @@ use rand::RngExt;
 use super::decoders::DECODERS;
 use super::world::{Data, World, done, failed, metrics, wait};
 
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill")
         .args([name, &child.id().to_string()])
         .status();

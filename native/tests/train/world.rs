@@ -345,35 +345,36 @@ fn encoders() -> (&'static Path, &'static Path) {
     let (bert, cnn) = MADE.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("encoders");
         let bert = folder.join("bert");
-        std::fs::create_dir_all(&bert).expect("a folder");
-        // Other tests may be reading what is there: files are replaced as a whole, by the same bytes.
-        let put = |path: PathBuf, bytes: &[u8]| {
-            write_file(&path, bytes).expect("the file is written");
-            path
-        };
-        let words: Vec<String> = [&PEOPLE[..], &PLACES, &OTHERS]
-            .concat()
-            .iter()
-            .map(|word| word.to_lowercase())
-            .collect();
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let tokenizer = tiny_tokenizer(&words);
-        let config: MuseConfig = tiny_config(tokenizer.vocab_size());
-        let device = Device::flex();
-        let sizes = serde_json::to_vec(&config.text).expect("JSON");
-        put(bert.join("config.json"), &sizes);
-        put(bert.join("tokenizer.json"), tokenizer.json().as_bytes());
-        let wanted = TextEncoder::new(&config.text, &device).load_published(StateDict::new());
-        put(
-            bert.join("model.safetensors"),
-            &random_weights(wanted.expect_err("no weights")),
-        );
+        text_encoder(&bert, &[]);
         let kind = CnnKind::EfficientnetLite0;
-        let wanted = ImageEncoder::new(kind, &device).load_published(kind, StateDict::new());
+        let wanted =
+            ImageEncoder::new(kind, &Device::flex()).load_published(kind, StateDict::new());
         let weights = random_weights(wanted.expect_err("no weights"));
         (bert, put(folder.join("cnn.safetensors"), &weights))
     });
     (bert, cnn)
+}
+
+/// Writes the folder of a text encoder with random weights, which knows these pieces beside the words of all sentences.
+pub(crate) fn text_encoder(folder: &Path, pieces: &[&str]) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let words = [&PEOPLE[..], &PLACES, &OTHERS].concat();
+    let words: Vec<String> = words.iter().map(|word| word.to_lowercase()).collect();
+    let words = words.iter().map(String::as_str);
+    let tokenizer = tiny_tokenizer(&words.chain(pieces.iter().copied()).collect::<Vec<_>>());
+    let config: MuseConfig = tiny_config(tokenizer.vocab_size());
+    let sizes = serde_json::to_vec(&config.text).expect("JSON");
+    put(folder.join("config.json"), &sizes);
+    put(folder.join("tokenizer.json"), tokenizer.json().as_bytes());
+    let wanted = TextEncoder::new(&config.text, &Device::flex()).load_published(StateDict::new());
+    let weights = random_weights(wanted.expect_err("no weights"));
+    put(folder.join("model.safetensors"), &weights);
+}
+
+/// Other tests may be reading what is there: files are replaced as a whole, by the same bytes.
+fn put(path: PathBuf, bytes: &[u8]) -> PathBuf {
+    write_file(&path, bytes).expect("the file is written");
+    path
 }
 
 /// A safetensors file of all that a loader misses, under the names that it asks for.

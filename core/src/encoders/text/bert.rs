@@ -19,7 +19,7 @@ use crate::layers::linear::Linear;
 use crate::layers::norm::LayerNorm;
 use crate::load::Packing;
 use crate::validate::{self, ConfigError};
-use crate::weights::foreign::{Foreign, replace_all};
+use crate::weights::foreign::{Foreign, publish, replace_all};
 use crate::weights::{Problem, StateDict, WeightsError, load};
 
 /// Sizes of a BERT, under the names of a Hugging Face `config.json`. Fields that the encoder does not need are ignored.
@@ -264,6 +264,16 @@ impl Bert {
             return Err(WeightsError::Mismatch { module, problems });
         }
         load(self, "BERT", state, published_name)
+    }
+
+    /// The weights under Hugging Face's names; [`Self::load_published`] reads them again.
+    pub fn published(&self) -> StateDict {
+        publish(self, published_name)
+    }
+
+    /// What stands for each word piece, `[V, d]`.
+    pub(crate) fn pieces(&self) -> Tensor<2> {
+        self.embeddings.word_embeddings.weight()
     }
 }
 

@@ -1,6 +1,6 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::DropoutConfig;
-use burn::tensor::activation::{gelu, relu, softmax};
+use burn::tensor::activation::{gelu, log_softmax, relu, softmax};
 use burn::tensor::module::{layer_norm, linear};
 use burn::tensor::{Device, Distribution, Int, Tensor, Tolerance};
 use muse_kernels::Activation;
@@ -160,6 +160,16 @@ fn convolutions_are_sums_of_burns_products() {
     assert_same(std::slice::from_ref(&rows), &[], ours, right);
     let (ours, right) = both();
     assert_same(std::slice::from_ref(&kernel), &[], ours, right);
+}
+
+#[test]
+fn cross_entropies_are_burns() {
+    let (rows, table, bias) = (leaf([3, 5]), leaf([7, 5]), leaf([7]));
+    let ours = cross_entropy(&rows, &table, &bias, &[6, 0, 6]).expect("it learns");
+    let scores = rows.clone().matmul(table.clone().transpose()) + bias.clone().unsqueeze();
+    let targets = Tensor::<2, Int>::from_ints([[6], [0], [6]], &device());
+    let right = log_softmax(scores, 1).gather(1, targets).mean().neg();
+    assert_same(&[rows, table], &[bias], ours, right);
 }
 
 #[test]

@@ -134,7 +134,8 @@ fn said(error: ConfigError) -> anyhow::Error {
     anyhow!("{} {}", error.setting, error.problem)
 }
 
-fn all_within(
+/// Checks that each of these settings is in a range, which is `shown` where one is not.
+pub(crate) fn all_within(
     settings: &[(&str, f64)],
     range: impl RangeBounds<f64>,
     shown: &str,

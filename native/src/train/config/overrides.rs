@@ -1,9 +1,30 @@
 //! `key=value` overrides of a configuration file.
 
 use anyhow::{Context, bail};
+use serde::de::DeserializeOwned;
+
+/// Reads a configuration with `key=value` overrides, such as `train.rates.text=5e-5` or `data.train.0.limit=100`.
+///
+/// # Errors
+///
+/// When the text is not such a configuration, or an override's key leads nowhere.
+pub(crate) fn overridden<T: DeserializeOwned>(
+    text: &str,
+    overrides: &[String],
+) -> anyhow::Result<T> {
+    let mut table: toml::Value = toml::from_str(text)?;
+    for item in overrides {
+        let (key, value) = item
+            .split_once('=')
+            .with_context(|| format!("the override {item:?} is not key=value"))?;
+        set(&mut table, key.trim(), parse_value(value.trim()))
+            .with_context(|| format!("the override {item:?}"))?;
+    }
+    Ok(table.try_into()?)
+}
 
 /// A value as TOML has it (`3`, `1e-4`, `true`, `[1, 2]`, `"x"`), or else a plain string.
-pub(super) fn parse_value(text: &str) -> toml::Value {
+fn parse_value(text: &str) -> toml::Value {
     match toml::from_str::<toml::Table>(&format!("v = {text}")) {
         Ok(mut table) => table.remove("v").expect("the one key"),
         Err(_) => toml::Value::String(text.to_owned()),
@@ -11,7 +32,7 @@ pub(super) fn parse_value(text: &str) -> toml::Value {
 }
 
 /// Sets `a.b.0.c`, walking tables by name and arrays by number. The last name may be new; serde refuses what it does not know.
-pub(super) fn set(root: &mut toml::Value, key: &str, value: toml::Value) -> anyhow::Result<()> {
+fn set(root: &mut toml::Value, key: &str, value: toml::Value) -> anyhow::Result<()> {
     let mut at = root;
     let mut names = key.split('.').peekable();
     while let Some(name) = names.next() {

@@ -107,6 +107,13 @@ fn bert_takes_hugging_faces_names() {
 }
 
 #[test]
+fn bert_gives_hugging_faces_names() {
+    let dict = hugging_face();
+    let bert = bert(&Device::flex()).load_published(dict.clone());
+    assert_eq!(bert.expect("all is there").published(), dict);
+}
+
+#[test]
 fn bert_takes_prefix_old_names_and_unused_heads() {
     let device = Device::flex();
     let plain = bert(&device)
