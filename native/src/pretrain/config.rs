@@ -70,6 +70,9 @@ pub struct TrainSection {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSection {
+    /// What the sources' paths are relative to, and itself to the configuration's folder; that folder when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
     /// Where they are.
     pub train: Vec<Source>,
     /// Share of them that is not learned from, but asked about.
@@ -100,6 +103,14 @@ impl PretrainConfig {
         config.base = base;
         config.check()?;
         Ok(config)
+    }
+
+    /// What the sources' paths are relative to, seen from the current folder.
+    pub fn data_folder(&self) -> PathBuf {
+        match &self.data.folder {
+            Some(folder) => self.path(folder),
+            None => self.base.clone(),
+        }
     }
 
     /// A path of the file, seen from the current folder.
@@ -178,7 +189,7 @@ fn sixty_four() -> usize {
 mod tests {
     use super::*;
 
-    const SHIPPED: &str = include_str!("../../../configs/muse-pretrain.toml");
+    const SHIPPED: &str = include_str!("../../../configs/shipped/pretrain.toml");
 
     fn parse(text: &str, overrides: &[&str]) -> anyhow::Result<PretrainConfig> {
         let overrides: Vec<String> = overrides.iter().map(|s| (*s).to_owned()).collect();
@@ -219,8 +230,9 @@ mod tests {
             seed = 1
             encoder.folder = "../weights/all-MiniLM-L6-v2"
             train = { epochs = 3, batch_size = 40, rate = 1e-4 }
-            data.blocklist = "../data/blocked.txt"
-            data.train = [{ path = "../data/tweets.txt", format = "text" }, { path = "../data/twitter2017/train.txt" }]
+            data.folder = "../data"
+            data.blocklist = "blocked.txt"
+            data.train = [{ path = "tweets.txt", format = "text" }, { path = "twitter2017/train.txt" }]
         "#;
         let config = parse(needed, &[]).unwrap();
         assert_eq!(documented, toml::to_string(&config).unwrap());

@@ -33,7 +33,7 @@ impl Texts {
         let data = &config.data;
         let blocklist = data.blocklist.as_ref();
         let blocklist = blocklist
-            .map(|path| Blocklist::read(&config.path(path)))
+            .map(|path| Blocklist::read(&config.data_folder().join(path)))
             .transpose()?;
         let mut texts = Vec::new();
         // One that is there twice could be learned from and asked about.
@@ -98,7 +98,7 @@ fn words(source: &Source, config: &PretrainConfig) -> anyhow::Result<Vec<Vec<Str
         labels: None,
         ..source.clone()
     };
-    let samples = read_source(&plain, &config.base);
+    let samples = read_source(&plain, &config.data_folder());
     let samples = match source.format {
         Some(_) => samples,
         None => samples.with_context(|| {

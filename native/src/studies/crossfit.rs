@@ -18,7 +18,7 @@ use muse_core::objective::Part;
 use super::answer::{Answer, ask};
 use super::id;
 use super::launch::{Ended, Launcher};
-use crate::data::{Sample, jsonl, names_of, read_source};
+use crate::data::{Sample, jsonl, names_of};
 use crate::device::DeviceChoice;
 use crate::output::{tell, write_file};
 use crate::train::config::TrainConfig;
@@ -90,10 +90,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 /// The training data, which have something to soften.
 fn read_samples(config: &TrainConfig) -> anyhow::Result<Vec<Sample>> {
-    let mut samples = Vec::new();
-    for source in &config.data.train {
-        samples.extend(read_source(source, &config.data_folder())?);
-    }
+    let samples = config.training_samples()?.into_iter();
+    let samples: Vec<Sample> = samples.flat_map(|(_, samples)| samples).collect();
     let counts = |part| config.train.weights.of(part) > 0.0;
     let softened = |sample: &Sample| {
         let classes = sample.classes.contains_key(&Part::Sentiment);

@@ -14,6 +14,10 @@ use muse_core::encoders::image::ImageEncoderConfig;
 use muse_core::heads::Names;
 use serde::{Deserialize, Serialize};
 
+use crate::data::blocklist::Blocklist;
+use crate::data::{Sample, read_source};
+use crate::output::tell;
+
 pub(crate) use self::check::all_within;
 pub(crate) use self::overrides::overridden;
 pub use self::sections::{
@@ -67,6 +71,32 @@ impl TrainConfig {
     /// A path of the file, seen from the current folder.
     pub fn path(&self, path: &Path) -> PathBuf {
         self.base.join(path)
+    }
+
+    /// The samples of each training source that may be learned from, and what reports call the source.
+    ///
+    /// # Errors
+    ///
+    /// When a source or the blocklist cannot be read.
+    pub fn training_samples(&self) -> anyhow::Result<Vec<(String, Vec<Sample>)>> {
+        let folder = self.data_folder();
+        let blocklist = self.data.blocklist.as_ref();
+        let blocklist = blocklist.map(|path| Blocklist::read(&folder.join(path)));
+        let blocklist = blocklist.transpose()?;
+        let (mut all, mut blocked) = (Vec::new(), 0);
+        for source in &self.data.train {
+            let mut samples = read_source(source, &folder)?;
+            if let Some(list) = &blocklist {
+                let before = samples.len();
+                samples.retain(|sample| !list.blocks(&sample.words));
+                blocked += before - samples.len();
+            }
+            all.push((source.title(), samples));
+        }
+        if blocklist.is_some() {
+            tell(format_args!("{blocked} samples are left out as blocked"));
+        }
+        Ok(all)
     }
 
     /// What the sources' paths are relative to, seen from the current folder.
@@ -321,13 +351,15 @@ mod tests {
     #[test]
     fn the_shipped_configurations_are_read() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+        let entries = |folder: &Path| std::fs::read_dir(folder).unwrap();
         let (mut read, mut captioner) = (0, None);
-        for entry in std::fs::read_dir(folder).unwrap() {
+        for entry in entries(&folder).chain(entries(&folder.join("shipped"))) {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-            let is_training = name.starts_with("muse-") || name == "quickstart";
-            if !path.is_file() || !is_training || name == "muse-pretrain" {
-                continue; // data, or what has tests of its own: sweeps, and `muse pretrain`
+            // What has tests of its own: sweeps, and `muse pretrain`.
+            let other = ["ablation", "captioner", "curves", "decoders", "pretrain"];
+            if !path.is_file() || other.contains(&name.as_str()) {
+                continue;
             }
             let config = TrainConfig::load(&path, &[]).unwrap_or_else(|e| panic!("{e:#}"));
             read += 1;
@@ -335,7 +367,7 @@ mod tests {
                 captioner = Some(config);
             }
         }
-        assert!(read >= 8, "{read}");
+        assert!(read >= 9, "{read}");
         let captioner = captioner.expect("muse-captioner.toml");
         let train = captioner.train;
         assert_eq!((train.weights.generation, train.photo_views), (0.0, 4));

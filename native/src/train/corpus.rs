@@ -14,7 +14,7 @@ use muse_core::text::tokenizer::{EncodedText, TextTokenizer, Window};
 
 use super::config::{LossWeights, TrainConfig, TrainSection};
 use crate::data::views::View;
-use crate::data::{Given, Sample, Source, read_source, readings};
+use crate::data::{Given, Sample, read_source, readings};
 
 /// A caption in windows, with its labels and its picture's file.
 #[derive(Clone, Debug)]
@@ -54,16 +54,12 @@ impl Samples {
     ///
     /// When one cannot be read, or the training data have nothing to teach.
     pub fn read(config: &TrainConfig) -> anyhow::Result<Self> {
-        let read = |sources: &[Source]| -> anyhow::Result<Vec<_>> {
-            let read = |source| read_source(source, &config.data_folder());
-            let titled = sources
-                .iter()
-                .map(|source| Ok((source.title(), read(source)?)));
-            titled.collect()
-        };
+        let valid = config.data.valid.iter();
+        let valid =
+            valid.map(|source| Ok((source.title(), read_source(source, &config.data_folder())?)));
         let samples = Self {
-            train: read(&config.data.train)?,
-            valid: read(&config.data.valid)?,
+            train: config.training_samples()?,
+            valid: valid.collect::<anyhow::Result<_>>()?,
         };
         let partly = config
             .data

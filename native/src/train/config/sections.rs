@@ -284,6 +284,9 @@ pub struct DataSection {
     /// What the sources' paths are relative to, and itself to the configuration's folder; that folder when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
+    /// The texts that are not learned from; see [`crate::data::blocklist`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocklist: Option<PathBuf>,
     /// What is trained on, all mixed.
     #[serde(default)]
     pub train: Vec<Source>,
