@@ -20,7 +20,7 @@ use muse_core::pretraining::Pretraining;
 
 use self::config::PretrainConfig;
 use self::masking::Masking;
-use self::session::{Ended, Session};
+use self::session::Session;
 use self::texts::Texts;
 use self::trainer::Trainer;
 use crate::device::DeviceChoice;
@@ -117,7 +117,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     folder.begin(None)?;
     stop_on_ctrl_c(&interrupter)?;
     match session.run(trainer, saved)? {
-        Ended::Whole(model) => {
+        Some(model) => {
             let files = [
                 ("config.json", sizes),
                 ("tokenizer.json", tokenizer.json().into_bytes()),
@@ -129,7 +129,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             ));
             Ok(())
         }
-        Ended::Interrupted => bail!(
+        None => bail!(
             "interrupted; what was learned is saved, go on with: {}",
             again(
                 "pretrain",

@@ -31,14 +31,6 @@ use crate::train::report::{MetricsFile, number};
 /// How often a checkpoint is made within an epoch, which may take hours.
 const SAVE_EVERY: Duration = Duration::from_secs(600);
 
-/// How a session ended.
-pub(super) enum Ended {
-    /// With all epochs done.
-    Whole(Pretraining),
-    /// Before, and what it has learned is saved.
-    Interrupted,
-}
-
 /// What a session goes through.
 pub(super) struct Session<'a> {
     config: &'a PretrainConfig,
@@ -99,12 +91,16 @@ impl<'a> Session<'a> {
     }
 
     /// Trains until all epochs are done or it is interrupted; `saved` are the steps after which there are checkpoints, the last of
-    /// which the trainer has.
+    /// which the trainer has. Gives the model, or nothing where it was interrupted and what it has learned is saved.
     ///
     /// # Errors
     ///
     /// When a file cannot be written, or the training diverges.
-    pub(super) fn run(&self, mut trainer: Trainer, mut saved: Vec<usize>) -> anyhow::Result<Ended> {
+    pub(super) fn run(
+        &self,
+        mut trainer: Trainer,
+        mut saved: Vec<usize>,
+    ) -> anyhow::Result<Option<Pretraining>> {
         let (steps, total, epochs) = (self.steps(), self.total(), self.config.train.epochs);
         let mut done = saved.last().copied().unwrap_or(0);
         let kept = match done {
@@ -144,7 +140,7 @@ impl<'a> Session<'a> {
                     self.save(&trainer, done, &mut saved)?;
                     last = Instant::now();
                     if self.interrupter.should_stop() {
-                        return Ok(Ended::Interrupted);
+                        return Ok(None);
                     }
                 }
             }
@@ -152,11 +148,11 @@ impl<'a> Session<'a> {
             self.save(&trainer, done, &mut saved)?;
             (sums, last) = (Sums::default(), Instant::now());
             if self.interrupter.should_stop() && done < total {
-                return Ok(Ended::Interrupted);
+                return Ok(None);
             }
         }
         self.bar.finish_and_clear();
-        Ok(Ended::Whole(trainer.model))
+        Ok(Some(trainer.model))
     }
 
     /// Hides words of these texts, other ones in each epoch, and seeds the step's dropout: by numbers of its own, so that a resumed
