@@ -10,6 +10,7 @@ pub mod device;
 pub mod memory;
 pub mod output;
 pub mod pretrained;
+pub mod reliability;
 #[cfg(feature = "studies")]
 pub mod studies;
 pub mod tagger_pool;

@@ -1,7 +1,9 @@
-//! Studies of trainings: many with varied settings (`muse sweep`), or one for each fold of the data (`muse crossfit`).
+//! Studies of trainings: many with varied settings (`muse sweep`), or one for each fold of the data (`muse crossfit`). They start
+//! `muse train` as a child process, and read what it leaves behind; the trainer knows nothing of them.
 //!
-//! They start `muse train` as a child process, and read what it leaves behind; the trainer knows nothing of them.
+//! And of what came of one: whether the model is as sure as it is right (`muse calibrate`).
 
+pub mod calibrate;
 pub mod crossfit;
 pub mod launch;
 pub mod plot;
@@ -17,6 +19,8 @@ pub enum Study {
     Sweep(sweep::Options),
     /// Make soft sentiment labels, each by a model that did not see it; also a cross-validation
     Crossfit(crossfit::Options),
+    /// Make a model as sure as it is right, by labelled data that it was not trained on
+    Calibrate(calibrate::Options),
 }
 
 impl Study {
@@ -24,11 +28,12 @@ impl Study {
     ///
     /// # Errors
     ///
-    /// See [`sweep::run`] and [`crossfit::run`].
+    /// See [`sweep::run`], [`crossfit::run`] and [`calibrate::run`].
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Sweep(options) => sweep::run(&options),
             Self::Crossfit(options) => crossfit::run(&options),
+            Self::Calibrate(options) => calibrate::run(&options),
         }
     }
 }

@@ -65,6 +65,7 @@ fn config() -> MuseConfig {
             tags: vec!["O".into(), "B-PER".into(), "I-PER".into()],
             ..Names::default()
         },
+        calibration: Calibration::default(),
         decoders: None,
     }
 }

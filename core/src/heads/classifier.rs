@@ -80,14 +80,16 @@ impl Class {
     }
 }
 
-/// A probability for each of so many classes, of the mean of the logits of a post's windows.
-pub(super) fn probabilities(windows: &[Vec<f32>], classes: usize) -> Vec<f32> {
+/// A probability for each of so many classes, of the mean of the logits of a post's windows, divided by a temperature.
+pub(super) fn probabilities(windows: &[Vec<f32>], classes: usize, temperature: f64) -> Vec<f32> {
     let mut mean = vec![0.0; classes];
     for logits in windows {
         for (sum, logit) in mean.iter_mut().zip(logits) {
             *sum += logit / windows.len() as f32;
         }
     }
+    mean.iter_mut()
+        .for_each(|logit| *logit /= temperature as f32);
     softmax(&mean)
 }
 
