@@ -136,7 +136,7 @@ mod tests {
             "calibration.entities.offset"
         );
         assert_eq!(
-            error(&|c| drop(c.temperatures.insert(Part::Sentiment, 0.0))),
+            error(&|c| c.temperatures = [(Part::Sentiment, 0.0)].into()),
             "calibration.temperatures"
         );
     }

@@ -117,3 +117,19 @@ pub(super) fn validate_classes(setting: &str, classes: &[String]) -> Result<(), 
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temperature_divides_the_mean_logits() {
+        // Logits of 0 and ln 4 on average.
+        let windows = [vec![0.0, 1.0], vec![0.0, 2.0 * 4f32.ln() - 1.0]];
+        let told = |temperature| probabilities(&windows, 2, temperature);
+        for (temperature, expected) in [(1.0, 0.8), (2.0, 2.0 / 3.0)] {
+            let share = told(temperature)[1];
+            assert!((share - expected).abs() < 1e-6, "{temperature}: {share}");
+        }
+    }
+}

@@ -168,7 +168,7 @@ fn ensure_tags(tagger: &Tagger, options: &Options) -> anyhow::Result<()> {
 }
 
 /// Takes out entities below the threshold, and their tags.
-fn hide_unsure(tagged: &mut Tagged, threshold: f32) {
+pub(super) fn hide_unsure(tagged: &mut Tagged, threshold: f32) {
     // The tagger gives an entity for each span of its tags, in the same order.
     for (span, entity) in spans(&tagged.tags).iter().zip(&tagged.entities) {
         if entity.score < threshold {

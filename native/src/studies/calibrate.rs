@@ -16,8 +16,9 @@ use muse_core::heads::calibration::{Calibration, Scaling};
 use muse_core::heads::{Classes, Names};
 use muse_core::objective::Part;
 
-use self::fit::Study;
+use self::fit::{Set, Study};
 use super::crossfit::{folds, soften};
+use crate::commands::eval::warn_of_strangers;
 use crate::data::{Format, Sample, Shares, Source, read_source};
 use crate::device::DeviceChoice;
 use crate::output::{check_place, plain, write_file};
@@ -86,14 +87,25 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let bytes = std::fs::read(model).with_context(|| format!("cannot read {}", model.display()))?;
     let unusable = || format!("cannot use {} as a model", model.display());
     let raw = recalibrated(&bytes, |own| *own = Calibration::default()).with_context(unusable)?;
-    let mut samples = Vec::new();
+    let (mut samples, mut sets) = (Vec::new(), Vec::new());
     for path in &options.data {
-        samples.extend(read(path, options)?);
+        let source = source(path, options);
+        let first = samples.len();
+        samples.extend(read_source(&source, Path::new(""))?);
+        sets.push(Set {
+            title: source.title(),
+            posts: first..samples.len(),
+        });
     }
     let mut pool = TaggerPool::from_bytes(&raw, model, options.device, options.batch_size)?;
     pool.set_style(options.style.as_deref())?;
-    let names = pool.tagger().config().names.clone();
-    let said = ask(&pool, &names, &samples)?;
+    let config = pool.tagger().config();
+    for set in &sets {
+        warn_of_strangers(config, &set.title, &samples[set.posts.clone()]);
+    }
+    let names = &config.names;
+    let folds = folds::split(&samples, FOLDS, 0)?;
+    let said = ask(&pool, names, &samples)?;
     ensure!(
         said.iter()
             .any(|said| !said.entities.is_empty() || !said.classes.is_empty()),
@@ -101,15 +113,14 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
          class of its heads",
         plain(&model.to_string_lossy())
     );
-    let folds = folds::split(&samples, FOLDS, 0)?;
 
-    let mut out = io::stdout().lock();
+    let mut report = Vec::new();
     let mut scaling = None;
     let entities: Vec<_> = said.iter().map(|said| said.entities.clone()).collect();
-    if let Some(study) = Study::new(&entities, &folds, fit::scaling, fit::found) {
+    if let Some(study) = Study::new(&entities, &sets, &folds, fit::scaling, fit::found) {
         let Scaling { slope, offset } = study.fitted;
         let fitted = format!("slope {slope:.3}, offset {offset:.3}");
-        study.write(&mut out, Part::Entities, &fitted)?;
+        study.write(&mut report, Part::Entities, &fitted)?;
         scaling = Some(study.fitted);
     }
     let mut temperatures = Classes::new();
@@ -117,9 +128,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         let answers = said.iter().map(|said| said.classes.get(&head));
         let answers = answers.map(|one| one.map(|(label, answer)| (label.as_str(), answer)));
         let answers: Vec<Vec<_>> = answers.map(|one| one.into_iter().collect()).collect();
-        if let Some(study) = Study::new(&answers, &folds, soften::temperature, fit::answered) {
+        if let Some(study) = Study::new(&answers, &sets, &folds, soften::temperature, fit::answered)
+        {
             let fitted = format!("temperature {:.3}", study.fitted);
-            study.write(&mut out, head, &fitted)?;
+            study.write(&mut report, head, &fitted)?;
             temperatures.insert(head, study.fitted);
         }
     }
@@ -134,18 +146,19 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         }
     });
     write_file(&options.out, &calibrated.with_context(unusable)?)?;
+    let mut out = io::stdout().lock();
+    out.write_all(&report)?;
     Ok(out.flush()?)
 }
 
-fn read(path: &Path, options: &Options) -> anyhow::Result<Vec<Sample>> {
-    let source = Source {
+fn source(path: &Path, options: &Options) -> Source {
+    Source {
         images: options.images.clone(),
         rename: options.rename.iter().cloned().collect(),
         split_hashtags: options.split_hashtags,
         format: options.format,
         ..Source::new(path)
-    };
-    read_source(&source, Path::new(""))
+    }
 }
 
 /// What the model says of the samples, in their order.

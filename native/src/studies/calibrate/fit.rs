@@ -1,11 +1,13 @@
 //! Fits a calibration, and measures what it does.
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 use muse_core::heads::calibration::Scaling;
 use muse_core::objective::Part;
 
 use crate::data::Shares;
+use crate::output::plain;
 use crate::reliability::{Calibrated, Reliability};
 use crate::studies::crossfit::soften;
 
@@ -24,8 +26,14 @@ pub(super) struct Study<C> {
     pub(super) fitted: C,
     before: Figures,
     after: Figures,
-    /// Each fold as fitted on the others.
-    crossed: Figures,
+    /// Each fold as fitted on the others: all of them, then each set of posts where there are several.
+    crossed: Vec<(String, Figures)>,
+}
+
+/// The posts of a data file.
+pub(super) struct Set {
+    pub(super) title: String,
+    pub(super) posts: Range<usize>,
 }
 
 struct Figures {
@@ -94,6 +102,7 @@ impl<C: Copy + Neutral> Study<C> {
     /// Of each post's answers; `None` when there are none. `folds` are places of posts, `fit` fits, and `told` applies.
     pub(super) fn new<T: Clone>(
         posts: &[Vec<T>],
+        sets: &[Set],
         folds: &[Vec<usize>],
         fit: impl Fn(&[T]) -> C,
         told: impl Fn(&T, C) -> Answer,
@@ -111,35 +120,55 @@ impl<C: Copy + Neutral> Study<C> {
                 true => C::NEUTRAL,
                 false => fit(&seen),
             };
-            let held = held.iter().flat_map(|&place| &posts[place]);
-            crossed.extend(held.map(|one| told(one, calibration)));
+            for &place in held {
+                let answers = posts[place].iter();
+                crossed.extend(answers.map(|one| (place, told(one, calibration))));
+            }
+        }
+        let of = |posts: &Range<usize>| {
+            let own = crossed.iter().filter(|(place, _)| posts.contains(place));
+            figures(own.map(|(_, answer)| *answer))
+        };
+        let all_posts = ("out of fold".to_owned(), of(&(0..posts.len()))?);
+        let sets = sets.iter().filter_map(|set| {
+            let title = format!("out of fold, {}", plain(&set.title));
+            Some((title, of(&set.posts)?))
+        });
+        let mut crossed: Vec<_> = [all_posts].into_iter().chain(sets).collect();
+        // One set alone is all.
+        if crossed.len() == 2 {
+            crossed.truncate(1);
         }
         Some(Self {
             fitted,
             before: at(C::NEUTRAL)?,
             after: at(fitted)?,
-            crossed: figures(crossed.into_iter())?,
+            crossed,
         })
     }
 
     /// A table for people, and what was `fitted`.
     pub(super) fn write(&self, out: &mut impl Write, head: Part, fitted: &str) -> io::Result<()> {
         let answers = self.before.sureness.answers;
-        writeln!(
-            out,
-            "{:24}  calibration error  by chance  log-loss",
-            format!("{} ({answers})", head.name())
-        )?;
-        for (name, figures) in [
+        let title = format!("{} ({answers})", head.name());
+        let rows = [
             ("as the model has it", &self.before),
             ("calibrated", &self.after),
-            ("out of fold", &self.crossed),
-        ] {
+        ];
+        let crossed = (self.crossed.iter()).map(|(name, figures)| (name.as_str(), figures));
+        let rows: Vec<_> = rows.into_iter().chain(crossed).collect();
+        let names = rows.iter().map(|(name, _)| name.chars().count());
+        let width = names.chain([title.len()]).max().unwrap_or(0);
+        writeln!(
+            out,
+            "{title:width$}  calibration error  by chance  log-loss"
+        )?;
+        for (name, figures) in rows {
             let [error, by_chance] =
                 [figures.sureness.error, figures.sureness.by_chance].map(|value| 100.0 * value);
             writeln!(
                 out,
-                "{name:24}  {error:>17.2}  {by_chance:>9.2}  {:>8.4}",
+                "{name:width$}  {error:>17.2}  {by_chance:>9.2}  {:>8.4}",
                 figures.log_loss
             )?;
         }
@@ -190,19 +219,32 @@ mod tests {
         let found = entities();
         let posts: Vec<Vec<_>> = (0..5).map(|_| found.clone()).collect();
         let folds: Vec<Vec<usize>> = (0..5).map(|place| vec![place]).collect();
-        let study = Study::new(&posts, &folds, scaling, self::found).expect("answers");
+        let study = Study::new(&posts, &[], &folds, scaling, self::found).expect("answers");
         let error = |figures: &Figures| figures.sureness.error;
         assert!((error(&study.before) - 0.245).abs() < 1e-9);
-        assert!(error(&study.after) < 1e-6 && error(&study.crossed) < 1e-6);
+        assert!(error(&study.after) < 1e-6 && error(&study.crossed[0].1) < 1e-6);
         assert!(study.after.log_loss < study.before.log_loss);
 
         // Where the folds contradict each other, only the figure out of fold shows it.
         let (sure, wrong) = (Scaling::logit(0.9), (Scaling::logit(0.9), false));
         let posts = [vec![(sure, true); 9], vec![wrong; 9]];
-        let study = Study::new(&posts, &[vec![0], vec![1]], scaling, self::found).expect("answers");
-        assert!((error(&study.after)) < 1e-6);
-        assert!(error(&study.crossed) > 0.9);
+        let folds = [vec![0], vec![1]];
+        let sets = [0..1, 1..2].map(|posts| Set {
+            title: format!("{posts:?}"),
+            posts,
+        });
+        let study = Study::new(&posts, &sets, &folds, scaling, self::found).expect("answers");
+        assert!(error(&study.after) < 1e-6);
+        let names: Vec<&str> = (study.crossed.iter().map(|(name, _)| name.as_str())).collect();
+        let expected = ["out of fold", "out of fold, 0..1", "out of fold, 1..2"];
+        assert_eq!(names, expected);
+        assert!(
+            study
+                .crossed
+                .iter()
+                .all(|(_, figures)| error(figures) > 0.9)
+        );
         let none: [Vec<(f64, bool)>; 2] = [vec![], vec![]];
-        assert!(Study::new(&none, &[vec![0], vec![1]], scaling, self::found).is_none());
+        assert!(Study::new(&none, &sets, &folds, scaling, self::found).is_none());
     }
 }
