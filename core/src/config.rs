@@ -6,7 +6,7 @@ use crate::decoders::DecodersConfig;
 use crate::encoders::image::{ImageEncoderConfig, REGIONS};
 use crate::encoders::text::TextEncoderConfig;
 use crate::exchange::ExchangeConfig;
-use crate::heads::Names;
+use crate::heads::{Calibration, Names};
 use crate::validate;
 pub use crate::validate::ConfigError;
 
@@ -28,6 +28,9 @@ pub struct MuseConfig {
     /// What the heads choose from.
     #[serde(flatten)]
     pub names: Names,
+    /// How sure the heads' answers are told to be.
+    #[serde(default, skip_serializing_if = "Calibration::is_empty")]
+    pub calibration: Calibration,
     /// The decoders, where the model was trained with them and they were not left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decoders: Option<DecodersConfig>,
@@ -51,6 +54,7 @@ impl MuseConfig {
         let most = REGIONS.min(self.text.max_positions());
         validate::range("max_pieces", self.max_pieces, 3..=most)?;
         self.names.validate()?;
+        self.calibration.validate(&self.names)?;
         match &self.decoders {
             Some(decoders) => decoders.validate().map_err(within("decoders")),
             None if self.names.is_empty() => Err(ConfigError::new(
@@ -100,7 +104,9 @@ mod tests {
         config.validate().expect("sound");
         assert_eq!(config.text.width(), 384);
         assert_eq!(config.exchange.rule, ExchangeRule::Replace);
+        assert!(config.calibration.is_empty());
         let again = serde_json::to_value(&config).expect("plain data");
+        assert!(again.get("calibration").is_none(), "{again}");
         assert_eq!(read(again), config);
     }
 
@@ -155,13 +161,21 @@ mod tests {
             ),
             ("/tags", json!([]), "tags: there are neither"),
             (
+                "/calibration",
+                json!({"temperatures": {"sentiment": -2}}),
+                "calibration.temperatures: is -2, must be 0.01 to 100",
+            ),
+            (
                 "/classes",
                 json!(["sad"]),
                 "classes: must be two or more different names",
             ),
         ] {
             let mut config = written();
-            *config.pointer_mut(pointer).expect("a setting") = value;
+            match config.pointer_mut(pointer) {
+                Some(setting) => *setting = value,
+                None => config[&pointer[1..]] = value,
+            }
             let error = read(config).validate().expect_err(said).to_string();
             assert!(
                 error.contains(&format!("model configuration: {said}")),

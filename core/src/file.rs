@@ -24,6 +24,7 @@ pub use self::mean::{Mean, MeanError};
 use self::quantized::Quantized;
 pub(crate) use self::quantized::Whole;
 use crate::config::MuseConfig;
+use crate::heads::Calibration;
 use crate::text::tokenizer::{TextTokenizer, TokenizerError};
 use crate::weights::{NamedTensor, StateDict, elements};
 
@@ -132,40 +133,13 @@ impl ModelFile {
             };
             infos.insert(name, info);
         }
-        let mut metadata = BTreeMap::from([
+        let metadata = BTreeMap::from([
             ("format", FORMAT.to_owned()),
             ("format_version", VERSION.to_owned()),
-            (
-                "config",
-                serde_json::to_string(&self.config).expect("a configuration is plain data"),
-            ),
+            ("config", config_json(&self.config)),
             ("tokenizer", self.tokenizer.json()),
         ]);
-        let checksum = checksum(
-            metadata.iter().map(|(&key, value)| (key, value.as_str())),
-            infos.iter().map(|(name, info)| (name.as_str(), info)),
-            &data,
-        );
-        metadata.insert("checksum", checksum);
-
-        // Not by the safetensors crate: it writes the metadata in the random order of a HashMap, and the format comes
-        // first here, so that even a file cut within its header is recognised.
-        let mut header = Map::new();
-        let mut ordered = Map::from_iter([("format".to_owned(), json!(FORMAT))]);
-        ordered.extend(metadata.into_iter().map(|(k, v)| (k.to_owned(), json!(v))));
-        header.insert("__metadata__".to_owned(), Value::Object(ordered));
-        for (name, info) in infos {
-            let info = serde_json::to_value(info).expect("a tensor's description is plain data");
-            header.insert(name, info);
-        }
-        let mut header = Value::Object(header).to_string().into_bytes();
-        header.resize(header.len().next_multiple_of(8), b' ');
-
-        let mut bytes = Vec::with_capacity(8 + header.len() + data.len());
-        bytes.extend_from_slice(&(header.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&header);
-        bytes.extend_from_slice(&data);
-        bytes
+        written(metadata, &infos, &data)
     }
 
     /// Reads a model from its file's bytes.
@@ -183,6 +157,65 @@ impl ModelFile {
                 .collect(),
         })
     }
+}
+
+/// A model file's bytes with another calibration; its weights are the same bytes.
+///
+/// # Errors
+///
+/// As [`ModelFile::from_bytes`].
+pub fn recalibrated(
+    bytes: &[u8],
+    change: impl FnOnce(&mut Calibration),
+) -> Result<Vec<u8>, ModelFileError> {
+    let mut config = StoredModel::from_bytes(bytes)?.config;
+    change(&mut config.calibration);
+    let (data_start, header) = read_header(bytes)?;
+    let mut metadata: BTreeMap<&str, String> = (header.metadata().iter().flatten())
+        .filter(|(key, _)| *key != "checksum")
+        .map(|(key, value)| (key.as_str(), value.clone()))
+        .collect();
+    metadata.insert("config", config_json(&config));
+    let infos = header.tensors().into_iter();
+    let infos = infos.map(|(name, info)| (name, info.clone())).collect();
+    Ok(written(metadata, &infos, &bytes[data_start..]))
+}
+
+fn config_json(config: &MuseConfig) -> String {
+    serde_json::to_string(config).expect("a configuration is plain data")
+}
+
+/// A file's bytes, with the checksum put in.
+fn written(
+    mut metadata: BTreeMap<&str, String>,
+    infos: &BTreeMap<String, TensorInfo>,
+    data: &[u8],
+) -> Vec<u8> {
+    let checksum = checksum(
+        metadata.iter().map(|(&key, value)| (key, value.as_str())),
+        infos.iter().map(|(name, info)| (name.as_str(), info)),
+        data,
+    );
+    metadata.insert("checksum", checksum);
+
+    // Not by the safetensors crate: it writes the metadata in the random order of a HashMap, and the format comes
+    // first here, so that even a file cut within its header is recognised.
+    let mut header = Map::new();
+    let mut ordered = Map::from_iter([("format".to_owned(), json!(FORMAT))]);
+    ordered.extend(metadata.into_iter().map(|(k, v)| (k.to_owned(), json!(v))));
+    header.insert("__metadata__".to_owned(), Value::Object(ordered));
+    for (name, info) in infos {
+        let info = serde_json::to_value(info).expect("a tensor's description is plain data");
+        header.insert(name.clone(), info);
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+
+    let mut bytes = Vec::with_capacity(8 + header.len() + data.len());
+    bytes.extend_from_slice(&(header.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(&header);
+    bytes.extend_from_slice(data);
+    bytes
 }
 
 /// A [`ModelFile`] whose weights are as the file has them.

@@ -2,6 +2,7 @@
 //! file, or in [`classifier`] where it gives a class; here the heads are put together. One more that gives a class is a field in
 //! [`Names`] and [`Heads`]; one that gives anything else is a field in each of these types.
 
+pub mod calibration;
 pub mod classifier;
 mod counters;
 pub mod entities;
@@ -17,6 +18,7 @@ use burn::module::Module;
 use burn::tensor::{Device, ExecutionError, Tensor};
 use serde::{Deserialize, Serialize};
 
+pub use self::calibration::Calibration;
 use self::classifier::Class;
 pub use self::counters::{Counters, Scores};
 use self::entities::{Entity, EntityHead, EntityReader, Styles, Words};
@@ -306,6 +308,7 @@ impl Logits {
 pub struct Labeller {
     entities: Option<EntityReader>,
     classes: Classes<Vec<String>>,
+    calibration: Calibration,
 }
 
 impl Labeller {
@@ -342,6 +345,7 @@ impl Labeller {
         Self {
             entities: crf.map(|crf| EntityReader::new(crf, &mut numbers, names)),
             classes: each(classes, <[_]>::to_vec),
+            calibration: config.calibration.clone(),
         }
     }
 
@@ -367,7 +371,12 @@ impl Labeller {
     fn probabilities(&self, logits: &Logits, rows: Range<usize>) -> Classes<Vec<f32>> {
         let answers = self.classes.iter().filter_map(|(head, names)| {
             let windows = &logits.classes.get(head)?[rows.clone()];
-            Some((*head, classifier::probabilities(windows, names.len())))
+            let temperature = self.calibration.temperatures.get(head).copied();
+            let temperature = temperature.unwrap_or(1.0);
+            Some((
+                *head,
+                classifier::probabilities(windows, names.len(), temperature),
+            ))
         });
         answers.collect()
     }
@@ -384,7 +393,9 @@ impl Labeller {
     ) -> (Vec<String>, Vec<Entity>) {
         let found = self.entities.as_ref().map(|reader| {
             let emissions = reader.join(windows, &logits.entities[rows], style);
-            reader.entities(&emissions, caption, words)
+            let scaling = self.calibration.entities.get(reader.place(style));
+            let scaling = scaling.copied().unwrap_or_default();
+            reader.entities(&emissions, caption, words, scaling)
         });
         found.unwrap_or_default()
     }

@@ -1,9 +1,9 @@
 //! The parts of the objective `L = L_task + α·L_it + β·L_ti` (arXiv:2309.02190).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A part, in the order in which they are told: of L_task the heads, then the decoders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
     /// The entity head's.

@@ -127,6 +127,9 @@ mod tests {
             tag("-").source,
             tag::Source::One { caption: None, .. }
         ));
+        assert_eq!(options.threshold, tag::THRESHOLD);
+        assert_eq!(tag("--json a").threshold, 0.0);
+        assert_eq!(tag("--json --threshold 0.25 a").threshold, 0.25);
         assert_eq!(tag("--json a").format, tag::Format::Json);
         assert_eq!(tag("--conll a").format, tag::Format::Conll);
         let stream = |input: Option<&str>| tag::Source::Stream {
@@ -170,6 +173,8 @@ mod tests {
             "muse eval --model m --data d --no-images --random-images x",
             "muse eval --model m --data d --seed 1",
             "muse export m --out o",
+            "muse calibrate m --out o",
+            "muse calibrate m --data d",
             "muse export m --out o --precision f64",
             "muse train c --out o --set lr",
             "muse train c --out o --resume --init m",

@@ -11,6 +11,7 @@ pub mod memory;
 pub mod output;
 pub mod pretrain;
 pub mod pretrained;
+pub mod reliability;
 #[cfg(feature = "studies")]
 pub mod studies;
 pub mod tagger_pool;

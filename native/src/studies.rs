@@ -1,9 +1,11 @@
-//! Studies of trainings: many with varied settings (`muse sweep`), or one for each fold of the data (`muse crossfit`); and what
-//! models say of text, for others to learn from (`muse label`).
+//! Studies of trainings: many with varied settings (`muse sweep`), or one for each fold of the data (`muse crossfit`). They start
+//! `muse train` as a child process, and read what it leaves behind; the trainer knows nothing of them.
 //!
-//! They start `muse train` as a child process, and read what it leaves behind; the trainer knows nothing of them.
+//! And of what came of them: what models say of text, for others to learn from (`muse label`); whether a model is as sure as it is
+//! right (`muse calibrate`).
 
 pub mod answer;
+pub mod calibrate;
 pub mod crossfit;
 pub mod label;
 pub mod launch;
@@ -22,6 +24,8 @@ pub enum Study {
     Crossfit(crossfit::Options),
     /// Label text with the answers of models, for another to learn from
     Label(label::Options),
+    /// Make a model as sure as it is right, by labelled data that it was not trained on
+    Calibrate(calibrate::Options),
 }
 
 impl Study {
@@ -29,12 +33,13 @@ impl Study {
     ///
     /// # Errors
     ///
-    /// See [`sweep::run`], [`crossfit::run`] and [`label::run`].
+    /// See [`sweep::run`], [`crossfit::run`], [`label::run`] and [`calibrate::run`].
     pub fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Sweep(options) => sweep::run(&options),
             Self::Crossfit(options) => crossfit::run(&options),
             Self::Label(options) => label::run(&options),
+            Self::Calibrate(options) => calibrate::run(&options),
         }
     }
 }

@@ -43,8 +43,22 @@ impl TaggerPool {
     ) -> anyhow::Result<Self> {
         let bytes =
             std::fs::read(model).with_context(|| format!("cannot read {}", model.display()))?;
+        Self::from_bytes(&bytes, model, device, batch_size)
+    }
+
+    /// [`Self::load`] of the `bytes` of a file `model`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::load`].
+    pub fn from_bytes(
+        bytes: &[u8],
+        model: &Path,
+        device: DeviceChoice,
+        batch_size: Option<usize>,
+    ) -> anyhow::Result<Self> {
         let chosen = device.open()?;
-        let tagger = Tagger::from_bytes(&bytes, &chosen.device)
+        let tagger = Tagger::from_bytes(bytes, &chosen.device)
             .with_context(|| format!("cannot use {} as a model", model.display()))?;
         Ok(Self {
             tagger,

@@ -15,6 +15,7 @@ use muse_core::encoders::image::{CnnKind, ImageEncoderConfig};
 use muse_core::encoders::text::{BertConfig, TextEncoderConfig};
 use muse_core::exchange::{ExchangeConfig, ExchangeRule};
 use muse_core::file::{ModelFile, Precision};
+use muse_core::heads::Calibration;
 use muse_core::model::Muse;
 use muse_core::text::tokenizer::TextTokenizer;
 use muse_core::weights::{NamedTensor, StateDict, state_dict};
@@ -104,6 +105,7 @@ pub fn tiny_config(pieces: usize) -> MuseConfig {
         word_shapes: true,
         max_pieces: 64,
         names: serde_json::from_value(json!({"tags": TAGS, "classes": CLASSES})).expect("names"),
+        calibration: Calibration::default(),
         decoders: None,
     }
 }

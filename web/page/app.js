@@ -21,6 +21,7 @@ let shown; // the caption and the answer that are on the page
 let wanted; // the long caption that the user wants to have tagged
 let resting = ["ready"]; // what the status says while nothing is the matter
 let cleared = false;
+let drawings = 0;
 
 function state(name, key, value) {
   root.dataset.state = name;
@@ -156,7 +157,7 @@ async function tag() {
     const answer = await muse.tag({ caption, image, signal, exchange: caption.length <= TRADED, onProgress: told });
     if (signal.aborted) return;
     shown = { caption, ...answer };
-    await showResult(draw, caption, answer, signal);
+    await show(signal);
     finish(signal);
   } catch (error) {
     if (signal.aborted) return;
@@ -167,6 +168,13 @@ async function tag() {
     setPicture(null);
     say("not-read", error.message);
   }
+}
+
+/** A later drawing ends an earlier one. */
+function show(signal) {
+  const own = ++drawings;
+  const ended = { get aborted() { return signal.aborted || own !== drawings; } };
+  return showResult(draw, shown.caption, shown, ended);
 }
 
 function finish(signal) {
@@ -212,6 +220,7 @@ device.onchange = async () => {
 };
 // A script that did not arrive is asked for again by a reload alone.
 $("retry").onclick = () => (muse ? changed(0) : Muse ? start() : location.reload());
+$("threshold").oninput = () => shown?.entities && show(running.signal);
 $("cancel").onclick = () => {
   running?.abort();
   ask("stopped");

@@ -36,12 +36,19 @@ const row = ({ type, text, start, end, score }) =>
     make("td", {}, `${start}–${end}`),
     make("td", {}, bar(score), sure(score, 1)));
 
-/** Ready when all of a long caption is drawn. `draw` is the module's. */
-export function showResult(draw, caption, { entities, sentiment, timings }, signal) {
+/** Ready when all of a long caption is drawn. `draw` is the module's. What is less sure than the visitor wants is left out. */
+export function showResult(draw, caption, { entities: found, sentiment, timings }, signal) {
+  const least = $("threshold").value / 100;
+  const entities = found.filter(({ score }) => score >= least);
   const count = entities.length;
+  const unsure = count < found.length ? phrase("unsure", found.length - count) : "";
+  put("threshold-value", percent(least));
+  $("threshold").setAttribute("aria-valuetext", percent(least));
+  $("unsure").textContent = unsure;
+  $("sureness").hidden = !found.length;
   $("findings").hidden = false;
   const drawn = draw($("result"), caption, entities, marked, signal);
-  $("none").textContent = count ? (count > ROWS ? phrase("many", ROWS) : "") : phrase("none");
+  $("none").textContent = found.length ? (count > ROWS ? phrase("many", ROWS) : "") : phrase("none");
   $("entities").hidden = !count;
   $("entities").tBodies[0].replaceChildren(...entities.slice(0, ROWS).map(row));
   $("sentiment-title").hidden = !sentiment;
@@ -52,6 +59,7 @@ export function showResult(draw, caption, { entities, sentiment, timings }, sign
     step.textContent = `${time.toFixed(time < 10 ? 1 : 0)} ms`;
   }
   const told = entities.slice(0, 12).map(({ type, text, score }) => `${text}, ${called(type)}, ${sure(score, 0)}`);
+  if (unsure) told.push(unsure);
   if (sentiment) told.push(`Sentiment: ${sentiment.label}, ${percent(sentiment.score)}`);
   put("live", [count === 1 ? "1 entity" : `${count} entities`, ...told].join("; "));
   return drawn;

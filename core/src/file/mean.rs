@@ -6,6 +6,8 @@
 use thiserror::Error;
 
 use super::ModelFile;
+use crate::config::MuseConfig;
+use crate::heads::Calibration;
 
 /// Adds models up, one in memory at a time.
 #[derive(Default)]
@@ -44,7 +46,13 @@ impl Mean {
             self.count = 1;
             return Ok(());
         };
-        if model.config != sum.config {
+        let calibration = sum.config.calibration.clone();
+        let alike = model.config.calibration == calibration;
+        let config = MuseConfig {
+            calibration,
+            ..model.config
+        };
+        if config != sum.config {
             return Err(MeanError::Config);
         }
         if model.tokenizer.json() != sum.tokenizer.json() {
@@ -58,6 +66,10 @@ impl Mean {
                 .all(|(a, b)| a.0 == b.0 && a.1.shape == b.1.shape);
         if !fits {
             return Err(MeanError::Weights);
+        }
+        // Models that are calibrated otherwise are sure otherwise; how sure their mean is nobody has measured.
+        if !alike {
+            sum.config.calibration = Calibration::default();
         }
         self.count += 1;
         // A running mean: exact where all are equal, and nothing can overflow.

@@ -5,6 +5,8 @@ use crate::encoders::image::{CnnKind, ImageEncoderConfig};
 use crate::encoders::text::{BertConfig, TextEncoderConfig};
 use crate::exchange::{ExchangeConfig, ExchangeRule};
 use crate::heads::Names;
+use crate::heads::calibration::Scaling;
+use crate::objective::Part;
 
 fn tokenizer() -> TextTokenizer {
     let pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "\"é\\"];
@@ -65,6 +67,7 @@ fn config() -> MuseConfig {
             tags: vec!["O".into(), "B-PER".into(), "I-PER".into()],
             ..Names::default()
         },
+        calibration: Calibration::default(),
         decoders: None,
     }
 }
@@ -377,6 +380,52 @@ fn the_mean_of_models_is_that_of_their_weights() {
         }
     }
     assert!(Mean::default().finish().is_none());
+}
+
+fn calibration(slope: f64) -> Calibration {
+    let scaling = Scaling {
+        slope,
+        offset: -0.5,
+    };
+    Calibration {
+        entities: vec![scaling],
+        temperatures: [(Part::Sentiment, 3.0)].into(),
+    }
+}
+
+#[test]
+fn a_calibration_changes_no_weight() {
+    for precision in [Precision::F32, Precision::F16, Precision::Int8] {
+        let raw = model().to_bytes(precision);
+        let new = recalibrated(&raw, |own| *own = calibration(0.5)).expect("a model");
+        let (old, back) = (read(&raw), read(&new));
+        assert_eq!(back.config.calibration, calibration(0.5));
+        assert!(back.state == old.state && back.tokenizer.json() == old.tokenizer.json());
+        // Without it the file is the same as before, to the last byte.
+        let again = recalibrated(&new, |own| *own = Calibration::default());
+        assert!(again.expect("a model") == raw);
+    }
+    let cut = &model().to_bytes(Precision::F32)[..500];
+    assert!(matches!(
+        recalibrated(cut, |_| ()),
+        Err(ModelFileError::Cut { .. })
+    ));
+}
+
+#[test]
+fn a_mean_is_calibrated_as_all_of_its_models_are() {
+    let mean = |slopes: &[f64]| {
+        let mut mean = Mean::default();
+        for slope in slopes {
+            let mut model = model();
+            model.config.calibration = calibration(*slope);
+            mean.add(model).expect("a model of the same kind");
+        }
+        mean.finish().expect("a mean").config.calibration
+    };
+    assert_eq!(mean(&[0.5, 0.5]), calibration(0.5));
+    assert!(mean(&[0.5, 0.5, 0.6]).is_empty());
+    assert!(mean(&[0.5, 0.6, 0.5]).is_empty());
 }
 
 #[test]

@@ -80,14 +80,16 @@ impl Class {
     }
 }
 
-/// A probability for each of so many classes, of the mean of the logits of a post's windows.
-pub(super) fn probabilities(windows: &[Vec<f32>], classes: usize) -> Vec<f32> {
+/// A probability for each of so many classes, of the mean of the logits of a post's windows, divided by a temperature.
+pub(super) fn probabilities(windows: &[Vec<f32>], classes: usize, temperature: f64) -> Vec<f32> {
     let mut mean = vec![0.0; classes];
     for logits in windows {
         for (sum, logit) in mean.iter_mut().zip(logits) {
             *sum += logit / windows.len() as f32;
         }
     }
+    mean.iter_mut()
+        .for_each(|logit| *logit /= temperature as f32);
     softmax(&mean)
 }
 
@@ -113,5 +115,21 @@ pub(super) fn validate_classes(setting: &str, classes: &[String]) -> Result<(), 
             setting,
             "must be two or more different names",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temperature_divides_the_mean_logits() {
+        // Logits of 0 and ln 4 on average.
+        let windows = [vec![0.0, 1.0], vec![0.0, 2.0 * 4f32.ln() - 1.0]];
+        let told = |temperature| probabilities(&windows, 2, temperature);
+        for (temperature, expected) in [(1.0, 0.8), (2.0, 2.0 / 3.0)] {
+            let share = told(temperature)[1];
+            assert!((share - expected).abs() < 1e-6, "{temperature}: {share}");
+        }
     }
 }

@@ -14,6 +14,7 @@ use serde::Serialize;
 use self::crf::{Crf, Decoder};
 pub use self::score::{EntityCounter, EntityScores, Span, spans};
 pub use self::style::{Styles, UnknownStyle};
+use super::calibration::Scaling;
 use super::json::probability;
 use super::{Labels, Names};
 use crate::exchange::Crossed;
@@ -276,7 +277,7 @@ pub struct Entity {
     pub first_word: usize,
     /// Last word, itself included.
     pub last_word: usize,
-    /// Posterior probability that exactly this span is an entity of this type, 0 to 1.
+    /// Probability that exactly this span is an entity of this type, 0 to 1: the model's posterior, calibrated where it is.
     #[serde(serialize_with = "probability")]
     pub score: f32,
 }
@@ -309,6 +310,11 @@ impl EntityReader {
         }
     }
 
+    /// The place of a style, or of that which answers where none is asked for.
+    pub(super) fn place(&self, style: Option<usize>) -> usize {
+        style.unwrap_or_else(|| self.styles.place(None).unwrap_or_default())
+    }
+
     /// Emissions of a caption's words in a style, row-major `[words, K]`, each from the window that decides it. A style is a place in
     /// the list of styles.
     pub(super) fn join(
@@ -318,7 +324,7 @@ impl EntityReader {
         style: Option<usize>,
     ) -> Vec<f32> {
         let (kinds, styles) = (self.tags.len(), self.styles.names.len());
-        let style = style.unwrap_or_else(|| self.styles.place(None).unwrap_or_default());
+        let style = self.place(style);
         let outputs = (1 + styles) * kinds;
         let mut joined = Vec::new();
         for (window, values) in windows.iter().zip(emissions) {
@@ -351,12 +357,13 @@ impl EntityReader {
         .collect()
     }
 
-    /// The tags' names and the entities that they make of the `words` of a caption.
+    /// The tags' names and the entities that they make of the `words` of a caption, as sure as the `scaling` has them.
     pub(super) fn entities(
         &self,
         emissions: &[f32],
         caption: &str,
         words: &[Word],
+        scaling: Scaling,
     ) -> (Vec<String>, Vec<Entity>) {
         let path = self.tags(emissions);
         let tags: Vec<String> = path.iter().map(|&tag| self.tags[tag].clone()).collect();
@@ -370,7 +377,7 @@ impl EntityReader {
                 let (start, end) = (words[span.first].start, words[span.last].end);
                 let own = &path[span.first..=span.last];
                 Entity {
-                    score: posterior.span(span.first, own, continues) as f32,
+                    score: scaling.apply(posterior.span(span.first, own, continues)) as f32,
                     text: scalars[start..end].iter().collect(),
                     start,
                     end,

@@ -32,9 +32,9 @@ pub(super) struct TagArgs {
     /// The caption's picture: JPEG, PNG, WebP or GIF
     #[arg(long, value_name = "FILE", requires = "caption", conflicts_with_all = ["jsonl", "input"])]
     image: Option<PathBuf>,
-    /// Hide entities whose confidence is lower
-    #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = within(0.0_f32..=1.0))]
-    threshold: f32,
+    /// Hide entities whose confidence is lower [default: 0.4 for people, 0 with --json, --jsonl and --conll]
+    #[arg(long, value_name = "0..1", value_parser = within(0.0_f32..=1.0))]
+    threshold: Option<f32>,
     /// Annotate entities in this style; `muse info` lists the model's
     #[arg(long, value_name = "NAME")]
     style: Option<String>,
@@ -88,7 +88,10 @@ impl TagArgs {
         Ok(tag::Options {
             model: self.model,
             device: self.device,
-            threshold: self.threshold,
+            threshold: self.threshold.unwrap_or(match format {
+                tag::Format::People => tag::THRESHOLD,
+                tag::Format::Json | tag::Format::Conll => 0.0,
+            }),
             style: self.style,
             source,
             format,

@@ -15,11 +15,12 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use self::tally::{Report, Tally};
+use super::tag::hide_unsure;
 use crate::data::{Format, Sample, Source, read_source};
 use crate::device::DeviceChoice;
 use crate::output::{json_line, tell};
 use crate::tagger_pool::TaggerPool;
-use crate::values::{count, key_value};
+use crate::values::{count, key_value, within};
 
 /// Endings of the files in a folder that are taken for pictures.
 const PICTURES: [&str; 5] = ["jpg", "jpeg", "png", "webp", "gif"];
@@ -55,6 +56,9 @@ pub struct Options {
     /// Annotate entities in this style; `muse info` lists the model's
     #[arg(long, value_name = "NAME", conflicts_with = "decoders")]
     pub style: Option<String>,
+    /// Leave out entities whose confidence is lower
+    #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = within(0.0_f32..=1.0), conflicts_with = "decoders")]
+    pub threshold: f32,
     /// Join the words by single spaces, split them anew, and score character spans
     #[arg(long)]
     pub resplit: bool,
@@ -111,12 +115,14 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let mut pool = TaggerPool::load(&options.model, options.device, options.batch_size)?;
     pool.set_style(options.style.as_deref())?;
     let config = pool.tagger().config();
-    warn_of_strangers(config, &sets);
+    for set in &sets {
+        warn_of_strangers(config, &set.title, &set.samples);
+    }
 
     let mut pooled = Tally::default();
     let mut reports = Vec::new();
     for Set { title, samples } in sets {
-        let tally = score(&pool, samples, options.resplit)?;
+        let tally = score(&pool, samples, &options)?;
         pooled.merge(&tally);
         reports.push(tally.report(title, options.resplit));
     }
@@ -216,33 +222,29 @@ fn shuffle_in(sets: &mut [Set], pictures: &[PathBuf], seed: u64) {
 }
 
 /// Labels that the model does not know can only count as missed, which a wrong name explains more often than a bad model.
-fn warn_of_strangers(config: &MuseConfig, sets: &[Set]) {
+pub(crate) fn warn_of_strangers(config: &MuseConfig, title: &str, samples: &[Sample]) {
     let tags = &config.names.tags;
     let known: BTreeSet<&str> = tags.iter().map(|tag| kind_of(tag)).collect();
-    for set in sets {
-        let samples = || set.samples.iter();
-        let kinds: BTreeSet<&str> = samples()
-            .flat_map(|s| s.tags.iter().flatten())
-            .map(|tag| kind_of(tag))
-            .collect();
-        if !tags.is_empty() {
-            for kind in kinds.difference(&known) {
-                let title = &set.title;
-                tell(format_args!(
-                    "warning: {title}: the model has no entity type {kind}; --rename {kind}=... reads it as another"
-                ));
-            }
+    let kinds: BTreeSet<&str> = (samples.iter())
+        .flat_map(|s| s.tags.iter().flatten())
+        .map(|tag| kind_of(tag))
+        .collect();
+    if !tags.is_empty() {
+        for kind in kinds.difference(&known) {
+            tell(format_args!(
+                "warning: {title}: the model has no entity type {kind}; --rename {kind}=... reads it as another"
+            ));
         }
-        for (head, known) in config.names.classifiers() {
-            let given = samples().filter_map(|s| Some(&s.classes.get(&head)?.label));
-            let given: BTreeSet<&String> = given.collect();
-            let strange = |class: &&String| !known.is_empty() && !known.contains(class);
-            for class in given.into_iter().filter(strange) {
-                let (title, head) = (&set.title, head.name());
-                tell(format_args!(
-                    "warning: {title}: the model has no {head} {class}"
-                ));
-            }
+    }
+    for (head, known) in config.names.classifiers() {
+        let given = (samples.iter()).filter_map(|s| Some(&s.classes.get(&head)?.label));
+        let given: BTreeSet<&String> = given.collect();
+        let strange = |class: &&String| !known.is_empty() && !known.contains(class);
+        for class in given.into_iter().filter(strange) {
+            let head = head.name();
+            tell(format_args!(
+                "warning: {title}: the model has no {head} {class}"
+            ));
         }
     }
 }
@@ -251,7 +253,8 @@ fn kind_of(tag: &str) -> &str {
     tag.split_once('-').map_or(tag, |(_, kind)| kind)
 }
 
-fn score(pool: &TaggerPool, mut samples: Vec<Sample>, resplit: bool) -> anyhow::Result<Tally> {
+fn score(pool: &TaggerPool, mut samples: Vec<Sample>, options: &Options) -> anyhow::Result<Tally> {
+    let resplit = options.resplit;
     if pool.tagger().config().names.tags.is_empty() {
         samples.iter_mut().for_each(|sample| sample.tags = None);
     }
@@ -259,7 +262,9 @@ fn score(pool: &TaggerPool, mut samples: Vec<Sample>, resplit: bool) -> anyhow::
     pool.tag_samples(samples, resplit, |sample, request, tagged| {
         tally.pictures += usize::from(request.picture.is_some());
         tally.unreadable += usize::from(sample.image.is_some() && request.picture.is_none());
-        tally.add(sample, tagged, resplit);
+        let mut tagged = tagged.clone();
+        hide_unsure(&mut tagged, options.threshold);
+        tally.add(sample, &tagged, resplit);
     })?;
     Ok(tally)
 }

@@ -11,6 +11,7 @@ use muse_core::decoders::captioner::Vocabulary;
 use muse_core::decoders::{Decoders, DecodersConfig, PREFIX};
 use muse_core::exchange::ExchangeRule;
 use muse_core::file::ModelFile;
+use muse_core::heads::calibration::{Calibration, Scaling};
 use muse_core::model::Muse;
 use muse_core::weights::layout;
 use safetensors::{Dtype, SafeTensors};
@@ -313,6 +314,31 @@ fn write_shape(out: &mut impl Write, config: &MuseConfig) -> io::Result<()> {
             "styles     {}; without --style {default}",
             listed(&styles.names)
         )?;
+    }
+    write_calibration(out, config)
+}
+
+/// What is calibrated; nothing where nothing is.
+fn write_calibration(out: &mut impl Write, config: &MuseConfig) -> io::Result<()> {
+    let Calibration {
+        entities,
+        temperatures,
+    } = &config.calibration;
+    for (place, scaling) in entities.iter().enumerate() {
+        if *scaling != Scaling::default() {
+            let Scaling { slope, offset } = scaling;
+            let style = config.names.styles.names.get(place);
+            let style = style.map(|name| format!(" in the style {}", plain(name)));
+            writeln!(
+                out,
+                "calibrated entities{}: slope {slope:.3}, offset {offset:.3}",
+                style.unwrap_or_default()
+            )?;
+        }
+    }
+    for (head, temperature) in temperatures {
+        let head = head.name();
+        writeln!(out, "calibrated {head}: temperature {temperature:.3}")?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use muse_core::config::{ConfigError, MuseConfig};
 use muse_core::decoders::captioner::{CaptionerConfig, Vocabulary};
 use muse_core::decoders::{CaptionerDecoder, DecodersConfig};
 use muse_core::encoders::image::ImageEncoderConfig;
-use muse_core::heads::Names;
+use muse_core::heads::{Calibration, Names};
 use serde::{Deserialize, Serialize};
 
 use crate::data::blocklist::Blocklist;
@@ -194,6 +194,7 @@ impl TrainConfig {
             word_shapes: model.word_shapes,
             max_pieces: model.max_pieces,
             names,
+            calibration: Calibration::default(),
             decoders,
         };
         config.validate().map_err(|error| self.placed(error))?;

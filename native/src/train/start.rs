@@ -8,6 +8,7 @@ use muse_core::MuseConfig;
 use muse_core::decoders::captioner::Vocabulary;
 use muse_core::decoders::{Decoders, DecodersConfig, take_state};
 use muse_core::file::ModelFile;
+use muse_core::heads::Calibration;
 use muse_core::model::Muse;
 use muse_core::text::tokenizer::TextTokenizer;
 use muse_core::weights::{StateDict, apply_state, state_dict};
@@ -92,6 +93,8 @@ impl Start {
             .with_context(|| format!("cannot read the model {}", path.display()))?;
         let mut file = ModelFile::from_bytes(&bytes)
             .with_context(|| format!("cannot use the model {}", path.display()))?;
+        // Of what the training makes of it nobody has measured how sure it is.
+        file.config.calibration = Calibration::default();
         let mut wanted = names_of(config.model.names(), samples.iter().copied());
         let tags = &mut file.config.names.tags;
         let known = tags.len();

@@ -44,6 +44,16 @@ fn eval_scores_entities_strictly() {
     assert_eq!(row("LOC"), ["50.00", "100.00", "66.67", "1"]);
     assert_eq!(row("OTHER"), ["0.00", "0.00", "0.00", "1"]);
     assert_eq!(row("micro avg"), ["75.00", "75.00", "75.00", "4"]);
+    // Nearly sure of four, of which three are right.
+    let far: f64 = row("calibration error")[0].parse().expect("a number");
+    assert!((20.0..25.0).contains(&far), "{ran:?}");
+    let none = done(with_model(
+        "eval",
+        &[&data[..], &["--threshold", "1", "--json"]].concat(),
+    ));
+    let report = &lines(&none)[0]["pooled"];
+    assert_eq!(report["entities"]["micro"]["predicted"], 0, "{report}");
+    assert!(report["calibration"].get("entities").is_none(), "{report}");
 
     let renamed = with_model(
         "eval",

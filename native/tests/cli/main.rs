@@ -9,6 +9,7 @@ use muse_tests::{ImageFormat, picture, write_tiny_model};
 use serde_json::Value;
 use tempfile::TempDir;
 
+mod calibrate;
 mod caption;
 mod eval;
 mod files;

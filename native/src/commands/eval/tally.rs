@@ -5,11 +5,13 @@ use std::io::{self, Write};
 use muse_core::Tagged;
 use muse_core::heads::entities::spans;
 use muse_core::heads::score::{Mean, Row, Table};
-use muse_core::heads::{Counters, Scores};
+use muse_core::heads::{Classes, Counters, Scores};
+use muse_core::objective::Part;
 use serde::Serialize;
 
 use crate::data::Sample;
 use crate::output::plain;
+use crate::reliability::{Calibrated, Reliability, judged};
 
 /// What was counted on one set, or on several.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +21,8 @@ pub(super) struct Tally {
     pub(super) unreadable: usize,
     split_otherwise: usize,
     heads: Counters,
+    /// Of each head, the entities' among them.
+    sureness: Classes<Reliability>,
 }
 
 /// The scores of a set, as they are printed.
@@ -34,6 +38,7 @@ pub(super) struct Report {
     split_otherwise: Option<usize>,
     #[serde(flatten)]
     heads: Scores,
+    calibration: Classes<Calibrated>,
 }
 
 fn is_zero(count: &usize) -> bool {
@@ -57,6 +62,7 @@ impl Tally {
         self.split_otherwise += usize::from(resplit && split_otherwise());
         if let Some(gold) = &sample.tags {
             let counter = self.heads.entities.get_or_insert_default();
+            let sureness = self.sureness.entry(Part::Entities).or_default();
             if resplit {
                 let gold = gold_spans(&sample.words, gold);
                 let predicted = tagged
@@ -65,14 +71,22 @@ impl Tally {
                     .map(|e| (e.kind.clone(), e.start, e.end))
                     .collect::<Vec<_>>();
                 counter.add(&char_tags(&gold), &char_tags(&predicted));
+                for (span, entity) in predicted.iter().zip(&tagged.entities) {
+                    sureness.add(f64::from(entity.score), gold.contains(span));
+                }
             } else {
                 counter.add(gold, &tagged.tags);
+                for (confidence, right) in judged(tagged, gold) {
+                    sureness.add(confidence, right);
+                }
             }
         }
         for (head, predicted) in tagged.classes() {
             if let Some(gold) = sample.classes.get(&head) {
                 let counter = self.heads.classes.entry(head).or_default();
                 counter.add(&gold.label, &predicted.label);
+                let sureness = self.sureness.entry(head).or_default();
+                sureness.add(f64::from(predicted.score), gold.label == predicted.label);
             }
         }
     }
@@ -88,6 +102,9 @@ impl Tally {
         self.unreadable += other.unreadable;
         self.split_otherwise += other.split_otherwise;
         self.heads.merge(&other.heads);
+        for (head, sureness) in &other.sureness {
+            self.sureness.entry(*head).or_default().merge(sureness);
+        }
     }
 
     pub(super) fn report(&self, name: String, resplit: bool) -> Report {
@@ -98,6 +115,9 @@ impl Tally {
             unreadable_pictures: self.unreadable,
             split_otherwise: resplit.then_some(self.split_otherwise),
             heads: self.heads.scores(),
+            calibration: (self.sureness.iter())
+                .filter_map(|(head, sureness)| Some((*head, sureness.calibrated()?)))
+                .collect(),
         }
     }
 }
@@ -156,6 +176,16 @@ impl Report {
         for table in self.heads.tables() {
             writeln!(out)?;
             write_table(out, &table)?;
+            if let Some(Calibrated {
+                error, by_chance, ..
+            }) = self.calibration.get(&table.head)
+            {
+                let [error, by_chance] = [error, by_chance].map(|value| 100.0 * value);
+                writeln!(
+                    out,
+                    "calibration error {error:.2} (by chance {by_chance:.2})"
+                )?;
+            }
         }
         Ok(())
     }
@@ -249,5 +279,8 @@ mod tests {
             (1, 2, 2)
         );
         assert_eq!(tally.split_otherwise, 1);
+        // Sure of both, and one is right.
+        let sureness = &tally.report(String::new(), true).calibration[&Part::Entities];
+        assert_eq!((sureness.answers, sureness.error), (2, 0.5));
     }
 }

@@ -28,17 +28,31 @@ pub fn log_loss(pairs: &[(&str, &Shares)], temperature: f64) -> f64 {
 
 /// The temperature, 1/8 to 8, at which the log-loss is least: models are surer of themselves than they are right.
 pub fn temperature(pairs: &[(&str, &Shares)]) -> f64 {
-    // The loss has one valley over the logarithm: thirds of it are left out, one after the other.
-    let (mut low, mut high) = (0.125_f64.ln(), 8_f64.ln());
-    for _ in 0..40 {
-        let third = (high - low) / 3.0;
-        let [left, right] = [low + third, high - third];
-        match log_loss(pairs, left.exp()) < log_loss(pairs, right.exp()) {
-            true => high = right,
-            false => low = left,
+    // The loss has one valley over the logarithm.
+    lowest(0.125_f64.ln(), 8_f64.ln(), |log| log_loss(pairs, log.exp())).exp()
+}
+
+/// Where a function with one valley is lowest, between two bounds.
+pub fn lowest(mut low: f64, mut high: f64, value: impl Fn(f64) -> f64) -> f64 {
+    // The golden section: of two places in between, one stays one of the two of the next step.
+    let share = 0.5 * (5_f64.sqrt() - 1.0);
+    let (mut left, mut right) = (high - share * (high - low), low + share * (high - low));
+    let (mut at_left, mut at_right) = (value(left), value(right));
+    for _ in 0..45 {
+        match at_left < at_right {
+            true => {
+                (high, right, at_right) = (right, left, at_left);
+                left = high - share * (high - low);
+                at_left = value(left);
+            }
+            false => {
+                (low, left, at_left) = (left, right, at_right);
+                right = low + share * (high - low);
+                at_right = value(right);
+            }
         }
     }
-    (0.5 * (low + high)).exp()
+    0.5 * (low + high)
 }
 
 /// A target of which the models' answer has a share, and the label's own the rest.
