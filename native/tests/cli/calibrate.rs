@@ -3,7 +3,7 @@
 use muse_core::file::ModelFile;
 use muse_core::heads::calibration::{Calibration, Scaling};
 use muse_core::objective::Part;
-use muse_tests::{tiny_model, tiny_model_of_styles, write};
+use muse_tests::{tiny_model_of_styles, write};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -93,7 +93,7 @@ fn a_calibrated_model_is_as_sure_as_it_is_right() {
     assert_eq!(raw["sentiment"], new["sentiment"]);
     assert!(error(&raw, "sentiment").is_some() && error(&new, "entities").is_none());
 
-    let (old, new) = (tiny_model(), read(&world, "new.muse"));
+    let (old, new) = (read(&world, "raw.muse"), read(&world, "new.muse"));
     assert!(new.state == old.state);
     assert_ne!(new.config.calibration, Calibration::default());
     // It is told, kept by an export, and replaced by another calibration.

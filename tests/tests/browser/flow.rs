@@ -5,7 +5,7 @@ use std::time::Duration;
 use muse_tests::server::Answer;
 use serde_json::{Value, json};
 
-use crate::support::page::plain;
+use crate::support::page::{Found, plain};
 use crate::support::setup::{MODEL, say};
 use crate::support::{Browser, Gpu, Page, pictures, run};
 
@@ -75,6 +75,7 @@ fn first_visit_on_the_cpu() {
         the_mood_and_the_times_are_told(&browser);
         a_picture_takes_part(page);
         samples_are_one_click_away(page);
+        what_is_less_sure_is_left_out(page);
         the_answer_can_be_copied(page, &site.origin());
         browser.expect_no_errors(&[]);
     });
@@ -122,6 +123,33 @@ fn samples_are_one_click_away(page: Page<'_>) {
         assert!(!found.is_empty(), "sample {sample}: {}", page.caption());
         say(&format!("sample {sample}: {:?}", plain(&found)));
     }
+}
+
+/// Of the last sample's entities not all are sure; it leaves all of them shown.
+fn what_is_less_sure_is_left_out(page: Page<'_>) {
+    let browser = page.browser;
+    let shown = |least: u32| {
+        browser.run::<()>(
+            "const slider = document.querySelector('#threshold');
+             slider.value = arguments[0];
+             slider.dispatchEvent(new Event('input', { bubbles: true }));",
+            &[json!(least)],
+        );
+        page.found()
+    };
+    let percent = |found: &Found| -> u32 {
+        let number = found.label.split_whitespace().rev().nth(1);
+        number.and_then(|n| n.parse().ok()).expect("per cent")
+    };
+    let (all, sure) = (shown(0), shown(95));
+    assert!(sure.len() < all.len(), "{all:?}");
+    let expected = all.iter().filter(|found| percent(found) >= 95);
+    assert_eq!(plain(&sure).len(), expected.count(), "{all:?}");
+    let said = browser.text("#unsure");
+    let hidden = all.len() - sure.len();
+    assert!(said.ends_with(&format!(" {hidden}.")), "{said}");
+    assert_eq!(shown(0).len(), all.len());
+    assert_eq!(browser.text("#unsure"), "");
 }
 
 fn the_answer_can_be_copied(page: Page<'_>, origin: &str) {
