@@ -205,6 +205,16 @@ impl Tagger {
         Ok(())
     }
 
+    /// How sure an entity must be to be worth telling, where nobody asks for anything else: see [`Calibration::threshold`]. Answers
+    /// have those that are less sure, too.
+    ///
+    /// [`Calibration::threshold`]: crate::heads::Calibration::threshold
+    pub fn threshold(&self) -> f32 {
+        let styles = &self.config.names.styles;
+        let style = self.style.or(styles.place(None).ok());
+        self.config.calibration.threshold(style.unwrap_or_default())
+    }
+
     /// From now on answers tell so many of the likeliest sequences of tags.
     pub fn set_readings(&mut self, count: usize) {
         self.readings = count;

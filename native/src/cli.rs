@@ -127,9 +127,8 @@ mod tests {
             tag("-").source,
             tag::Source::One { caption: None, .. }
         ));
-        assert_eq!(options.threshold, tag::THRESHOLD);
-        assert_eq!(tag("--json a").threshold, 0.0);
-        assert_eq!(tag("--json --threshold 0.25 a").threshold, 0.25);
+        assert_eq!(options.threshold, None);
+        assert_eq!(tag("--json --threshold 0.25 a").threshold, Some(0.25));
         assert_eq!(tag("--json a").format, tag::Format::Json);
         assert_eq!(tag("--conll a").format, tag::Format::Conll);
         let stream = |input: Option<&str>| tag::Source::Stream {

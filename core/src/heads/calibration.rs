@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::{Classes, Names};
 use crate::validate::{ConfigError, range};
 
+/// Entities of a calibrated model with this confidence or more are its answer: the expected F1 is greatest when those are kept that
+/// are surer than half of it (Lipton et al. 2014, arXiv:1402.1892), and F1 is 0.75 to 0.87.
+const THRESHOLD: f32 = 0.4;
+
 /// Probabilities nearer to 0 or 1 count as this near: nobody is surer, and an f32 that rounds to 1 has no logit.
 const LEAST: f64 = 1e-6;
 
@@ -65,6 +69,15 @@ impl Scaling {
 }
 
 impl Calibration {
+    /// How sure an entity in a style must be to be worth telling, where nobody asks for anything else. Of a model that is not
+    /// calibrated all are: it hardly ever says that it is not sure.
+    pub fn threshold(&self, style: usize) -> f32 {
+        match self.entities.get(style) {
+            Some(scaling) if *scaling != Scaling::default() => THRESHOLD,
+            _ => 0.0,
+        }
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -92,6 +105,19 @@ impl Calibration {
 mod tests {
     use super::*;
     use crate::objective::Part;
+
+    #[test]
+    fn only_a_calibrated_model_knows_what_is_worth_telling() {
+        let mut calibration = Calibration::default();
+        assert_eq!(calibration.threshold(0), 0.0);
+        let halved = Scaling {
+            slope: 0.5,
+            offset: 0.0,
+        };
+        calibration.entities = vec![Scaling::default(), halved];
+        let thresholds = [0, 1, 2].map(|style| calibration.threshold(style));
+        assert_eq!(thresholds, [0.0, THRESHOLD, 0.0]);
+    }
 
     #[test]
     fn a_line_through_logits() {

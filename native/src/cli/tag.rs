@@ -32,7 +32,7 @@ pub(super) struct TagArgs {
     /// The caption's picture: JPEG, PNG, WebP or GIF
     #[arg(long, value_name = "FILE", requires = "caption", conflicts_with_all = ["jsonl", "input"])]
     image: Option<PathBuf>,
-    /// Hide entities whose confidence is lower [default: 0.4 for people, 0 with --json, --jsonl and --conll]
+    /// Hide entities whose confidence is lower [default: 0.4 of a calibrated model, else 0]
     #[arg(long, value_name = "0..1", value_parser = within(0.0_f32..=1.0))]
     threshold: Option<f32>,
     /// Annotate entities in this style; `muse info` lists the model's
@@ -88,10 +88,7 @@ impl TagArgs {
         Ok(tag::Options {
             model: self.model,
             device: self.device,
-            threshold: self.threshold.unwrap_or(match format {
-                tag::Format::People => tag::THRESHOLD,
-                tag::Format::Json | tag::Format::Conll => 0.0,
-            }),
+            threshold: self.threshold,
             style: self.style,
             source,
             format,

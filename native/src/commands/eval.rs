@@ -56,9 +56,9 @@ pub struct Options {
     /// Annotate entities in this style; `muse info` lists the model's
     #[arg(long, value_name = "NAME", conflicts_with = "decoders")]
     pub style: Option<String>,
-    /// Leave out entities whose confidence is lower
-    #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = within(0.0_f32..=1.0), conflicts_with = "decoders")]
-    pub threshold: f32,
+    /// Leave out entities whose confidence is lower [default: 0.4 of a calibrated model, else 0]
+    #[arg(long, value_name = "0..1", value_parser = within(0.0_f32..=1.0), conflicts_with = "decoders")]
+    pub threshold: Option<f32>,
     /// Join the words by single spaces, split them anew, and score character spans
     #[arg(long)]
     pub resplit: bool,
@@ -258,12 +258,13 @@ fn score(pool: &TaggerPool, mut samples: Vec<Sample>, options: &Options) -> anyh
     if pool.tagger().config().names.tags.is_empty() {
         samples.iter_mut().for_each(|sample| sample.tags = None);
     }
+    let threshold = options.threshold.unwrap_or(pool.tagger().threshold());
     let mut tally = Tally::new(samples.len());
     pool.tag_samples(samples, resplit, |sample, request, tagged| {
         tally.pictures += usize::from(request.picture.is_some());
         tally.unreadable += usize::from(sample.image.is_some() && request.picture.is_none());
         let mut tagged = tagged.clone();
-        hide_unsure(&mut tagged, options.threshold);
+        hide_unsure(&mut tagged, threshold);
         tally.add(sample, &tagged, resplit);
     })?;
     Ok(tally)

@@ -26,8 +26,8 @@ pub struct Options {
     pub model: PathBuf,
     /// Where to run.
     pub device: DeviceChoice,
-    /// Entities of a lower confidence are hidden.
-    pub threshold: f32,
+    /// Entities of a lower confidence are hidden; by the model's choice when `None`.
+    pub threshold: Option<f32>,
     /// How entities are annotated; by the model's choice when `None`.
     pub style: Option<String>,
     /// What is tagged.
@@ -65,11 +65,6 @@ pub enum Format {
     /// CoNLL, as [`conll`] reads it.
     Conll,
 }
-
-/// What people are shown where nothing else is asked for: entities with this confidence or more. With calibrated confidences the
-/// expected F1 is greatest when those are kept that are surer than half of it (Lipton et al. 2014, arXiv:1402.1892), and F1 is 0.73
-/// to 0.86.
-pub const THRESHOLD: f32 = 0.4;
 
 /// A caption on standard input is no longer than this.
 const MAX_CAPTION_BYTES: u64 = stream::MAX_LINE_BYTES as u64;
@@ -114,7 +109,7 @@ fn tag_one(options: &Options, caption: Option<&str>, image: Option<&Path>) -> an
         picture,
     };
     let mut tagged = tagger.tag(&request)?;
-    hide_unsure(&mut tagged, options.threshold);
+    hide_unsure(&mut tagged, options.threshold.unwrap_or(tagger.threshold()));
 
     let stdout = io::stdout();
     let color = AutoStream::choice(&stdout) != ColorChoice::Never;
@@ -197,6 +192,7 @@ type Answer = Result<(Map<String, Value>, Tagged), Failure>;
 struct Answers<'a, W> {
     out: W,
     options: &'a Options,
+    threshold: f32,
     has_entities: bool,
     failures: usize,
 }
@@ -227,6 +223,7 @@ fn tag_stream(
     let mut answers = Answers {
         out: BufWriter::new(io::stdout().lock()),
         options,
+        threshold: options.threshold.unwrap_or(pool.tagger().threshold()),
         has_entities: !pool.tagger().config().names.tags.is_empty(),
         failures: 0,
     };
@@ -356,7 +353,7 @@ impl<W: Write> Answers<'_, W> {
     fn write(&mut self, line: usize, answer: Answer) -> io::Result<()> {
         match answer {
             Ok((object, mut tagged)) => {
-                hide_unsure(&mut tagged, self.options.threshold);
+                hide_unsure(&mut tagged, self.threshold);
                 self.answer(object, &tagged)
             }
             Err(failure) => self.fail(line, failure),

@@ -180,3 +180,31 @@ fn what_cannot_be_calibrated_is_told() {
     let said = failed(muse(&nowhere));
     assert!(said.contains("few.txt as a model"), "{said}");
 }
+
+#[test]
+fn what_a_calibrated_model_is_not_sure_of_is_told_on_request() {
+    let world = folder();
+    std::fs::copy(model(), world.path().join("raw.muse")).expect("a copy");
+    let conll = write(world.path(), "gold.txt", sentences(2));
+    calibrated(&world, "raw.muse", &["--data", text(&conll)], "new.muse");
+    let found = |name: &str, more: &[&str]| {
+        let path = world.path().join(name);
+        let mut command = muse(&["tag", "--json", "--model", text(&path)]);
+        let mut scored = muse(&[
+            "eval",
+            "--json",
+            "--model",
+            text(&path),
+            "--data",
+            text(&conll),
+        ]);
+        let told = lines(&done(command.args(more).arg("w1x0 w1x1 w1x2 w1x3"))).remove(0);
+        let report = lines(&done(scored.args(more))).remove(0)["pooled"].take();
+        let recall = report["entities"]["micro"]["recall"].as_f64();
+        let count = told["entities"].as_array().expect("entities").len();
+        (count, recall.expect("a share"))
+    };
+    assert_eq!(found("raw.muse", &[]), (2, 1.0));
+    assert_eq!(found("new.muse", &[]), (0, 0.0));
+    assert_eq!(found("new.muse", &["--threshold", "0"]), (2, 1.0));
+}
