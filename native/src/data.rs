@@ -185,7 +185,8 @@ pub fn read_source(source: &Source, base: &Path) -> anyhow::Result<Vec<Sample>> 
     if let Some(style) = &source.style {
         let style: Arc<str> = style.as_str().into();
         for sample in &mut samples {
-            sample.style = Some(Arc::clone(&style));
+            // Its own comes first.
+            sample.style.get_or_insert_with(|| Arc::clone(&style));
         }
     }
     if source.no_text {

@@ -153,11 +153,11 @@ fn captions_that_are_no_tweets_are_tagged_as_well_as_they_were() {
         let f1 = &report["pooled"]["entities"]["micro"]["f1"];
         f1.as_f64().expect("a score")
     };
-    // The shipped model has 0.833, 0.656 and 0.695.
+    // The shipped model has 0.893, 0.833 and 0.845.
     for (change, least) in [
-        (str::to_owned as fn(&str) -> String, 0.82),
-        (str::to_lowercase, 0.64),
-        (str::to_uppercase, 0.68),
+        (str::to_owned as fn(&str) -> String, 0.88),
+        (str::to_lowercase, 0.82),
+        (str::to_uppercase, 0.83),
     ] {
         let f1 = f1(change);
         assert!(f1 >= least, "{f1} is below {least}");

@@ -142,6 +142,15 @@ impl Recipe {
                 &[&teachers, &own],
             ));
         }
+        // The posts with photos have no entities yet: those that the captions alone make sure.
+        let own = [
+            format!("--data={}", text(&out.join("cross/soft.jsonl"))),
+            format!("--style={}", STYLES[0].0),
+            "--no-images".to_owned(),
+            "--least=0.8".to_owned(),
+            format!("--out={}", text(&out.join("posts"))),
+        ];
+        steps.push(step("label-posts", &["label"], &[&teachers, &own]));
         let tweets = STYLES.map(|(style, _, _)| out.join(format!("tweets-{style}/labelled.jsonl")));
         steps.push(self.learn(
             "train",
@@ -159,7 +168,7 @@ impl Recipe {
                 &format!("student-{seed}"),
                 &[
                     set("model.init", &out.join("tweets/best.muse")),
-                    sources(&[out.join("cross/soft.jsonl")]),
+                    sources(&[out.join("posts/labelled.jsonl")]),
                     format!("--set=seed={seed}"),
                 ],
             ));

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail};
 use muse_core::Tagged;
+use muse_core::tagger::Class;
 use serde::{Deserialize, Serialize};
 
 use super::crossfit::soften::mixed;
@@ -39,18 +40,12 @@ struct Line {
 
 impl Answer {
     fn of(tagged: &Tagged) -> Self {
-        let probabilities = tagged.sentiment.as_ref().map(|sentiment| {
-            let probabilities = sentiment.probabilities.iter();
-            let probabilities =
-                probabilities.map(|(class, share)| (class.clone(), f64::from(*share)));
-            probabilities.collect()
-        });
         let sum: f64 = tagged.readings.iter().map(|(_, share)| share).sum();
-        let shares = tagged.readings.iter();
-        let shares = shares.map(|(tags, share)| (readings::joined(tags), share / sum));
+        let readings = tagged.readings.iter();
+        let readings = readings.map(|(tags, share)| (readings::joined(tags), share / sum));
         Self {
-            probabilities,
-            readings: (!tagged.words.is_empty() && sum > 0.0).then(|| shares.collect()),
+            probabilities: tagged.sentiment.as_ref().map(shares),
+            readings: (!tagged.words.is_empty() && sum > 0.0).then(|| readings.collect()),
         }
     }
 
@@ -72,6 +67,14 @@ impl Answer {
     }
 }
 
+/// How likely each class is.
+pub(super) fn shares(class: &Class) -> Shares {
+    let shares = class.probabilities.iter();
+    shares
+        .map(|(class, share)| (class.clone(), f64::from(*share)))
+        .collect()
+}
+
 /// A model's answers on the samples at `places`, each in the sample's style, in order of the places. Those that `file` holds are
 /// taken from there; or else it will hold them.
 ///
@@ -90,14 +93,9 @@ pub fn ask(
     }
     let mut pool = TaggerPool::load(model, device, None)?;
     pool.set_readings(READINGS);
-    let names = &pool.tagger().config().names;
-    if let Some(tag) = names
-        .tags
-        .iter()
-        .find(|tag| tag.contains(char::is_whitespace))
-    {
-        ensure!(
-            false,
+    let mut tags = pool.tagger().config().names.tags.iter();
+    if let Some(tag) = tags.find(|tag| tag.contains(char::is_whitespace)) {
+        bail!(
             "{}: the tag {tag:?} has a space, so that readings cannot be told; rename the type in the data and train again",
             model.display()
         );

@@ -17,6 +17,7 @@ use muse_core::heads::{Classes, Names};
 use muse_core::objective::Part;
 
 use self::fit::{Set, Study};
+use super::answer::shares;
 use super::crossfit::{folds, soften};
 use crate::commands::eval::warn_of_strangers;
 use crate::data::{Format, Sample, Shares, Source, read_source};
@@ -180,9 +181,7 @@ fn ask(pool: &TaggerPool, names: &Names, samples: &[Sample]) -> anyhow::Result<V
         }
         for (head, class) in tagged.classes() {
             if let Some(given) = sample.classes.get(&head) {
-                let shares = class.probabilities.iter();
-                let shares = shares.map(|(name, share)| (name.clone(), f64::from(*share)));
-                let pair = (given.label.clone(), shares.collect());
+                let pair = (given.label.clone(), shares(class));
                 said.classes.insert(head, pair);
             }
         }

@@ -33,10 +33,10 @@ pub struct Options {
     /// Folder of the models' answers and of the labels
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Annotate entities in this style; `muse info` lists a model's
+    /// Annotate entities in this style, where a sample has none of its own; `muse info` lists a model's
     #[arg(long, value_name = "NAME")]
     pub style: Option<String>,
-    /// Leave out samples whose tags are all together less likely than this
+    /// Give no tags that are all together less likely than this, and leave out samples that have no other label
     #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = within(0.0_f64..=1.0))]
     pub least: f64,
     /// Show the models the captions alone; the pictures go with the labels all the same
@@ -131,18 +131,20 @@ fn said(options: &Options, samples: &[Sample]) -> anyhow::Result<Vec<(usize, Ans
     Ok(all)
 }
 
-/// The sample with the labels that it lacks; `None` where its tags would be too uncertain.
+/// The sample with the labels that it lacks, without tags where these are too uncertain; `None` where it then would have had no label
+/// of its own.
 fn labelled(mut sample: Sample, answer: Answer, least: f64) -> Option<Sample> {
     if let (None, Some(shares)) = (&sample.tags, answer.readings) {
         let shares = pruned(shares);
         let (reading, share) = readings::likeliest(&shares)?;
-        if share < least {
+        if share >= least {
+            sample.tags = Some(readings::apart(reading));
+            sample.readings = (shares.len() > 1).then_some(shares);
+            // All types were looked for.
+            sample.marked = None;
+        } else if sample.classes.is_empty() {
             return None;
         }
-        sample.tags = Some(readings::apart(reading));
-        sample.readings = (shares.len() > 1).then_some(shares);
-        // All types were looked for.
-        sample.marked = None;
     }
     if let Some(shares) = answer.probabilities {
         let shares = pruned(shares);

@@ -198,8 +198,10 @@ fn what_a_calibrated_model_is_not_sure_of_is_told_on_request() {
             "--data",
             text(&conll),
         ]);
-        let told = lines(&done(command.args(more).arg("w1x0 w1x1 w1x2 w1x3"))).remove(0);
-        let report = lines(&done(scored.args(more))).remove(0)["pooled"].take();
+        command.args(more).arg("w1x0 w1x1 w1x2 w1x3");
+        scored.args(more);
+        let told = lines(&done(command)).remove(0);
+        let report = lines(&done(scored)).remove(0)["pooled"].take();
         let recall = report["entities"]["micro"]["recall"].as_f64();
         let count = told["entities"].as_array().expect("entities").len();
         (count, recall.expect("a share"))

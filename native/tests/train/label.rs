@@ -160,6 +160,18 @@ fn a_model_learns_from_others_what_they_say_of_plain_text() {
         assert_eq!(post.get("image").is_some(), given.get("image").is_some());
     }
 
+    // What has a label of its own stays, without tags that are not sure.
+    done(&mut label(
+        &world,
+        &teachers,
+        "train.jsonl",
+        &["--no-images", "--least", "1"],
+    ));
+    let posts = labelled(&world);
+    assert_eq!(posts.len(), given.lines().count());
+    assert!(posts.iter().any(|post| post.get("tags").is_none()));
+    assert!(posts.iter().all(|post| post["sentiment"].is_string()));
+
     let error = failed(&mut label(
         &world,
         &teachers,
