@@ -4,7 +4,7 @@
 //! `conll`, `jsonl`, `captions`, `lines` → `Sample` → [`loader::plan_epoch`] → [`loader::ordered`] (with [`cache`]) → the
 //! trainer's batches.
 
-pub(crate) mod blocklist;
+pub mod blocklist;
 pub mod cache;
 pub mod captions;
 pub mod conll;

@@ -166,24 +166,25 @@ impl Targets {
             kinds,
             ..Readings::default()
         };
-        let mut count = 0;
+        let tags = |label: &&Labels| label.entities.as_ref().is_some_and(|tags| !tags.is_empty());
+        let count = labels.iter().copied().filter(tags).count();
+        if count == 0 {
+            return None;
+        }
         for (sample, label) in labels.iter().enumerate() {
             match &label.entities {
-                Some(tags) if !tags.is_empty() => {
-                    count += 1;
-                    match label.readings.is_empty() {
-                        true => readings.push(sample, 1.0, tags, &label.hidden),
-                        false => (label.readings.iter())
-                            .for_each(|(share, tags)| readings.push(sample, *share, tags, &[])),
-                    }
+                Some(tags) if !tags.is_empty() && label.readings.is_empty() => {
+                    readings.push(sample, 1.0, tags, &label.hidden);
                 }
+                Some(tags) if !tags.is_empty() => (label.readings.iter())
+                    .for_each(|(share, tags)| readings.push(sample, *share, tags, &[])),
                 _ => readings.push(sample, 0.0, &[], &[]),
             }
         }
         let rows = readings.samples.len();
         let samples =
             (rows > labels.len()).then(|| Tensor::from_data(readings.samples.as_slice(), device));
-        (count > 0).then(|| Self {
+        Some(Self {
             tags: Tensor::from_data(TensorData::new(readings.tags, [rows, width, kinds]), device),
             partial: readings.partial,
             styles: None,

@@ -12,7 +12,7 @@ use super::{at_line, read_text};
 const SHORT: usize = 12;
 
 /// The hashes of a file, sorted.
-pub(crate) struct Blocklist(Vec<[u8; 32]>);
+pub struct Blocklist(Vec<[u8; 32]>);
 
 impl Blocklist {
     /// Reads a list, in whatever order.
@@ -20,7 +20,7 @@ impl Blocklist {
     /// # Errors
     ///
     /// When the file cannot be read, or a line is not such a hash, or there is none; the message names the line.
-    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = read_text(path)?;
         let lines = (1..).zip(text.lines().map(str::trim));
         let hashes = lines.filter(|(_, line)| !line.is_empty());
@@ -43,7 +43,7 @@ impl Blocklist {
     }
 
     /// Whether a text of these words is listed.
-    pub(crate) fn blocks(&self, words: &[String]) -> bool {
+    pub fn blocks(&self, words: &[String]) -> bool {
         let key = key(&words.join(" "));
         key.len() > SHORT && self.0.binary_search(&Sha256::digest(key).into()).is_ok()
     }

@@ -185,7 +185,7 @@ impl Line {
         let given = self.readings.as_ref();
         let given = given.filter(|value| !value.is_null() && !words.is_empty());
         let checked = given.map(|value| {
-            let shares = shares("readings of the entities", value)?;
+            let shares = shares("\"readings\"", READINGS, value)?;
             readings::checked(shares, words, options.rename, options.hashtags_apart)
         });
         checked.transpose()
@@ -264,15 +264,20 @@ fn class(field: &str, value: &Value) -> anyhow::Result<Option<Given>> {
     };
     let probabilities = probabilities.filter(|value| !value.is_null());
     let shares = probabilities
-        .map(|p| shares(&format!("\"probabilities\" of the {field}"), p))
+        .map(|p| shares(&format!("\"probabilities\" of the {field}"), CLASSES, p))
         .transpose()?;
     let likeliest = || Some(readings::likeliest(shares.as_ref()?)?.0.clone());
     let label = label.or_else(likeliest);
     Ok(label.map(|label| Given { label, shares }))
 }
 
-/// Shares, brought to a sum of 1; as written they have few digits.
-fn shares(what: &str, probabilities: &Value) -> anyhow::Result<Shares> {
+const CLASSES: &str = r#"classes that sum to 1, such as {"positive": 0.75, "neutral": 0.25}"#;
+
+const READINGS: &str =
+    r#"whole sequences of tags that sum to 1, such as {"B-PER O": 0.75, "O O": 0.25}"#;
+
+/// Shares of what is `wanted`, brought to a sum of 1; as written they have few digits.
+fn shares(what: &str, wanted: &str, probabilities: &Value) -> anyhow::Result<Shares> {
     let shares: Option<Shares> = probabilities.as_object().and_then(|fields| {
         (fields.iter())
             .map(|(class, share)| {
@@ -288,9 +293,7 @@ fn shares(what: &str, probabilities: &Value) -> anyhow::Result<Shares> {
             shares.values_mut().for_each(|share| *share /= sum);
             Ok(shares)
         }
-        None => bail!(
-            "the {what} are {probabilities}; they must be shares that sum to 1, such as {{\"positive\": 0.75, \"neutral\": 0.25}}"
-        ),
+        None => bail!("the {what} are {probabilities}; they must be shares of {wanted}"),
     }
 }
 

@@ -272,8 +272,8 @@ fn tags_may_be_shares_of_readings() {
     assert_eq!(tagged(&parse_plain(own).unwrap()), "a/O");
     for (readings, said) in [
         (r#"{"O O": 1.0}"#, "has 2 tags for 1 words"),
-        (r#"{"O": 0.5}"#, "must be shares that sum to 1"),
-        (r#"["O"]"#, "must be shares that sum to 1"),
+        (r#"{"O": 0.5}"#, "must be shares of whole sequences of tags"),
+        (r#"["O"]"#, "must be shares of whole sequences of tags"),
         (r#"{"X": 1.0}"#, "is not a tag"),
     ] {
         let line = format!(r#"{{"words": ["a"], "readings": {readings}}}"#);
