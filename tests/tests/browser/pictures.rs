@@ -133,13 +133,13 @@ fn what_is_seen_is_what_is_shown() {
             apart("upright", "turned")
         );
         assert!(
-            apart("upright", "as it lies") > 1e-4,
+            apart("upright", "as it lies") > 3e-5,
             "{}",
             apart("upright", "as it lies")
         );
         assert_eq!(numbers("first"), numbers("moving"));
         assert!(
-            apart("second", "moving") > 1e-4,
+            apart("second", "moving") > 3e-5,
             "{}",
             apart("second", "moving")
         );
