@@ -76,7 +76,15 @@ pub(crate) fn run(project: &Project, data: &Path, out: &Path, device: &str) -> R
     let mut card = String::from("# How this model came about\n");
     for (number, step) in steps.iter().enumerate() {
         eprintln!("\n=== {} ({} of {})", step.name, number + 1, steps.len());
-        recipe.take(step)?;
+        if recipe.is_done(step) {
+            eprintln!("done before");
+        } else {
+            // What comes of it comes anew.
+            for later in &steps[number + 1..] {
+                recipe.forget(later)?;
+            }
+            recipe.take(step)?;
+        }
         recipe.tell(step, &mut card)?;
     }
     fs::write(recipe.out.join("card.md"), card)?;
@@ -240,12 +248,19 @@ impl Recipe {
         self.out.join(format!("{}.txt", step.name))
     }
 
+    fn is_done(&self, step: &Step) -> bool {
+        self.answer(step).exists()
+    }
+
+    fn forget(&self, step: &Step) -> Result<()> {
+        match self.is_done(step) {
+            true => Ok(fs::remove_file(self.answer(step))?),
+            false => Ok(()),
+        }
+    }
+
     fn take(&self, step: &Step) -> Result<()> {
         let answer = self.answer(step);
-        if answer.exists() {
-            eprintln!("done before");
-            return Ok(());
-        }
         let began = Instant::now();
         let mut muse = std::process::Command::new(&self.muse);
         muse.args(&step.arguments);

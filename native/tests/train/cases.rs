@@ -1,4 +1,6 @@
-//! Captions in other cases than those of the data, and data in another folder.
+//! Captions in other cases than those of the data; data in another folder, and data that are blocked.
+
+use sha2::Digest;
 
 use super::world::{Data, World, eval, failed};
 
@@ -49,4 +51,31 @@ fn sources_may_lie_in_a_folder_of_their_own() {
     }
     let moved = world.trained("moved", &["train.epochs=1", "data.folder=elsewhere"]);
     assert!(moved.equals(&plain));
+}
+
+#[test]
+fn what_is_blocked_is_not_learned_from() {
+    let world = World::new(Data::Sentences);
+    let text = std::fs::read_to_string(world.path("train.txt")).expect("sentences");
+    let posts: Vec<&str> = text.split_inclusive("\n\n").collect();
+    let words = |post: &str| -> String {
+        let words = post.lines().filter_map(|line| line.split_once('\t'));
+        words.map(|(word, _)| word).collect::<Vec<_>>().join(" ")
+    };
+    let listed = words(posts[0]);
+    let rest = posts.iter().filter(|post| words(post) != listed);
+    let rest: Vec<&str> = rest.copied().collect();
+    assert!(rest.len() < posts.len());
+    world.write("rest.txt", rest.concat());
+    let key = listed.to_lowercase();
+    let key = key.chars().filter(char::is_ascii_alphanumeric);
+    let hash = sha2::Sha256::digest(key.collect::<String>());
+    let digits = hash.iter().map(|byte| format!("{byte:02x}"));
+    world.write("blocked.txt", digits.collect::<String>());
+
+    let without = world.trained("without", &["train.epochs=1", "data.train.0.path=rest.txt"]);
+    let blocking = ["train.epochs=1", "data.blocklist=blocked.txt"];
+    assert!(world.trained("blocked", &blocking).equals(&without));
+    let error = failed(&mut world.train("fault", &["data.blocklist=train.txt"]));
+    assert!(error.contains("is not a SHA-256"), "{error}");
 }
