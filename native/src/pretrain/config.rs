@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::data::Source;
-use crate::train::config::{all_within, overridden};
+use crate::train::config::{all_within, defaults, overridden};
 
 /// A run: the encoder, the training's settings, the data. Paths are relative to the file's folder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,25 +44,25 @@ pub struct TrainSection {
     /// Peak learning rate of the encoder.
     pub rate: f64,
     /// Peak learning rate of the heads, which begin at random.
-    #[serde(default = "thousandth")]
+    #[serde(default = "defaults::thousandth")]
     pub head_rate: f64,
     /// Share of all steps in which the rates rise to their peak; then they fall to 0.
-    #[serde(default = "tenth")]
+    #[serde(default = "defaults::tenth")]
     pub warmup: f64,
     /// AdamW's weight decay; biases and normalisations have none.
-    #[serde(default = "hundredth")]
+    #[serde(default = "defaults::hundredth")]
     pub weight_decay: f64,
     /// The greatest norm of all gradients together.
-    #[serde(default = "one")]
+    #[serde(default = "defaults::one")]
     pub clip: f64,
     /// Share of the words that are hidden.
     #[serde(default = "share")]
     pub mask: f64,
     /// Weight of the word shapes in the objective, in which the hidden words have 1.
-    #[serde(default = "one")]
+    #[serde(default = "defaults::one")]
     pub shapes: f64,
     /// The text window in pieces; a longer text becomes several.
-    #[serde(default = "sixty_four")]
+    #[serde(default = "defaults::sixty_four")]
     pub max_pieces: usize,
 }
 
@@ -157,32 +157,12 @@ impl PretrainConfig {
     }
 }
 
-fn thousandth() -> f64 {
-    1e-3
-}
-
-fn tenth() -> f64 {
-    0.1
-}
-
-fn hundredth() -> f64 {
-    0.01
-}
-
 fn fiftieth() -> f64 {
     0.02
 }
 
 fn share() -> f64 {
     0.15
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-fn sixty_four() -> usize {
-    64
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The configuration file of a training run.
 
 mod check;
+pub(crate) mod defaults;
 mod overrides;
 mod sections;
 

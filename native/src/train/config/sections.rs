@@ -11,6 +11,7 @@ use muse_core::heads::entities::Styles;
 use muse_core::objective::Part;
 use serde::{Deserialize, Serialize};
 
+use super::defaults;
 use crate::data::Source;
 
 /// The model's shape and its pretrained encoders; or, with `init`, the model file that has both.
@@ -22,13 +23,13 @@ pub struct ModelSection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
     /// The text window N in pieces, at most 64.
-    #[serde(default = "sixty_four")]
+    #[serde(default = "defaults::sixty_four")]
     pub max_pieces: usize,
     /// Add an embedding of each word's shape.
     #[serde(default)]
     pub word_shapes: bool,
     /// Dropout of the heads' fused rows.
-    #[serde(default = "half")]
+    #[serde(default = "defaults::half")]
     pub fusion_dropout: f64,
     /// The text encoder.
     #[serde(default)]
@@ -105,7 +106,7 @@ pub struct ImageSection {
 #[serde(deny_unknown_fields)]
 pub struct DecodersSection {
     /// Standard deviation of the noise on the embeddings.
-    #[serde(default = "one")]
+    #[serde(default = "defaults::one")]
     pub noise: f64,
     /// The captioner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,10 +127,10 @@ pub struct CaptionerSection {
     /// Width of the LSTM.
     pub hidden: usize,
     /// Dropout before the vocabulary.
-    #[serde(default = "half")]
+    #[serde(default = "defaults::half")]
     pub dropout: f64,
     /// How often a word piece must occur in the training captions to be in the vocabulary.
-    #[serde(default = "two")]
+    #[serde(default = "defaults::two")]
     pub least: usize,
     /// The vocabulary's size, for data that are not at hand (`muse info`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,13 +159,13 @@ pub struct TrainSection {
     /// Samples in a batch.
     pub batch_size: usize,
     /// Share of all steps in which the rates rise to their peak; then they fall to 0.
-    #[serde(default = "tenth")]
+    #[serde(default = "defaults::tenth")]
     pub warmup: f64,
     /// AdamW's weight decay; biases, normalisations and single rows have none.
-    #[serde(default = "hundredth")]
+    #[serde(default = "defaults::hundredth")]
     pub weight_decay: f64,
     /// The greatest norm of the gradients of the model together, and of those of each decoder.
-    #[serde(default = "one")]
+    #[serde(default = "defaults::one")]
     pub clip: f64,
     /// Peak learning rates.
     pub rates: Rates,
@@ -196,7 +197,7 @@ pub struct TrainSection {
     #[serde(default, skip_serializing_if = "is_false")]
     pub blind_decoders: bool,
     /// Worker threads that prepare batches.
-    #[serde(default = "two")]
+    #[serde(default = "defaults::two")]
     pub workers: usize,
 }
 
@@ -215,7 +216,7 @@ pub struct Rates {
     /// CRF.
     pub crf: f64,
     /// Decoders.
-    #[serde(default = "thousandth")]
+    #[serde(default = "defaults::thousandth")]
     pub decoders: f64,
 }
 
@@ -295,30 +296,6 @@ pub struct DataSection {
     pub valid: Vec<Source>,
 }
 
-fn sixty_four() -> usize {
-    64
-}
-
-fn half() -> f64 {
-    0.5
-}
-
-fn tenth() -> f64 {
-    0.1
-}
-
-fn hundredth() -> f64 {
-    0.01
-}
-
-fn thousandth() -> f64 {
-    0.001
-}
-
-fn one() -> f64 {
-    1.0
-}
-
 fn is_false(value: &bool) -> bool {
     !value
 }
@@ -333,10 +310,6 @@ fn is_zero(value: &f64) -> bool {
 
 fn is_one(value: &u32) -> bool {
     *value == 1
-}
-
-fn two() -> usize {
-    2
 }
 
 fn cache_folder() -> PathBuf {
