@@ -6,23 +6,37 @@ use super::*;
 
 const KINDS: usize = 5;
 
-/// The loss of samples of three and two words, with these labels.
-fn loss(labels: [Labels; 2]) -> f32 {
-    let device = Device::flex();
-    device.seed(1);
-    let head = EntityHead::new(KINDS, 0, 8, 0.0, &device);
-    let text = |first_pieces: &[usize]| EncodedText {
-        pieces: vec![0; 5],
-        shapes: vec![0; 5],
-        first_pieces: first_pieces.to_vec(),
-    };
-    let texts = [text(&[1, 2, 3]), text(&[1, 3])];
-    let words = Words::new(&[&texts[0], &texts[1]], 5, 4, &device).expect("words");
-    let normal = Distribution::Normal(0.0, 2.0);
-    let emissions = Tensor::random([2, 3, KINDS], normal, &device);
-    let labels = [&labels[0], &labels[1]];
-    let targets = Targets::new(&labels, &words, KINDS, &device).expect("labels");
-    head.loss(emissions, &targets, &words).into_scalar()
+/// A head, and what it gives for samples of three and two words. Drawn once: other tests draw from the same generator.
+struct World {
+    head: EntityHead,
+    emissions: Tensor<3>,
+    words: Words,
+}
+
+impl World {
+    fn new() -> Self {
+        let device = Device::flex();
+        let text = |first_pieces: &[usize]| EncodedText {
+            pieces: vec![0; 5],
+            shapes: vec![0; 5],
+            first_pieces: first_pieces.to_vec(),
+        };
+        let texts = [text(&[1, 2, 3]), text(&[1, 3])];
+        let normal = Distribution::Normal(0.0, 2.0);
+        Self {
+            head: EntityHead::new(KINDS, 0, 8, 0.0, &device),
+            emissions: Tensor::random([2, 3, KINDS], normal, &device),
+            words: Words::new(&[&texts[0], &texts[1]], 5, 4, &device).expect("words"),
+        }
+    }
+
+    fn loss(&self, labels: [&Labels; 2]) -> f32 {
+        let targets = Targets::new(&labels, &self.words, KINDS, &Device::flex()).expect("labels");
+        let loss = self
+            .head
+            .loss(self.emissions.clone(), &targets, &self.words);
+        loss.into_scalar()
+    }
 }
 
 fn certain(tags: &[usize]) -> Labels {
@@ -43,11 +57,12 @@ fn uncertain(readings: &[(f32, &[usize])]) -> Labels {
 
 #[test]
 fn readings_cost_their_shares() {
+    let world = World::new();
     let [one, two] = [[0, 1, 2], [0, 0, 3]];
     let [first, second] = [certain(&one), certain(&two)];
     let mixed = uncertain(&[(0.75, &one), (0.25, &two)]);
     for other in [certain(&[4, 4]), Labels::default()] {
-        let cost = |label: &Labels| loss([label.clone(), other.clone()]);
+        let cost = |label: &Labels| world.loss([label, &other]);
         let right = 0.75 * cost(&first) + 0.25 * cost(&second);
         assert!((cost(&mixed) - right).abs() < 1e-5, "{right}");
     }
@@ -56,7 +71,7 @@ fn readings_cost_their_shares() {
         hidden: Arc::new([3, 4]),
         ..certain(&[0, 1])
     };
-    let cost = |label: &Labels| loss([label.clone(), partly.clone()]);
+    let cost = |label: &Labels| world.loss([label, &partly]);
     let right = 0.75 * cost(&first) + 0.25 * cost(&second);
     assert!((cost(&mixed) - right).abs() < 1e-5, "{right}");
     // The one reading that is sure is a label.
