@@ -427,6 +427,15 @@ mod tests {
     }
 
     #[test]
+    fn scores_that_are_none_give_the_first_tag() {
+        let decoder = decoder(&[0.0; 35]);
+        for none in [f32::NAN, f32::NEG_INFINITY] {
+            assert_eq!(decoder.viterbi(&[none; 10]).0, [0, 0]);
+            assert_eq!(decoder.best(&[none; 10], 3), []);
+        }
+    }
+
+    #[test]
     fn a_caption_without_words_has_no_tags() {
         let decoder = decoder(&[0.0; 35]);
         assert_eq!(decoder.viterbi(&[]), (vec![], 0.0));

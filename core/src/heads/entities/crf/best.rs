@@ -11,11 +11,11 @@ struct Way {
 }
 
 impl Decoder {
-    /// The best sequence of tags for `emissions`, row-major `[W, K]`, and its unnormalised score.
+    /// The best sequence of tags for `emissions`, row-major `[W, K]`, and its unnormalised score. Where no sequence has a score, as in a
+    /// training that has diverged, it is that of the first tag.
     pub fn viterbi(&self, emissions: &[f32]) -> (Vec<usize>, f64) {
-        self.best(emissions, 1)
-            .pop()
-            .expect("as many as were asked for")
+        let best = self.best(emissions, 1).pop();
+        best.unwrap_or_else(|| (vec![0; emissions.len() / self.tags], f64::NEG_INFINITY))
     }
 
     /// The `count` best sequences of tags, the best first, and their unnormalised scores; fewer where fewer are allowed, and the empty
